@@ -1,0 +1,93 @@
+"""Long runs, run once: small results on disk with the command, date and machine behind them."""
+
+import datetime
+import json
+import os
+import platform
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+MODES = ("read", "compute", "save")
+
+
+@dataclass(frozen=True)
+class Stored:
+    """Arrays of one long run. values: name → array. stamp: command, date, machine, seconds."""
+
+    values: Mapping[str, np.ndarray]
+    stamp: Mapping[str, object]
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        if name not in self.values:
+            raise KeyError(f"this result holds {', '.join(self.values)}; not {name!r}")
+        return self.values[name]
+
+    def __str__(self) -> str:
+        s = self.stamp
+        how = "computed just now" if s["fresh"] else f"saved on {s['date']}"
+        return (f"{how} by `{s['command']}`, {s['seconds']:.0f} s on {s['machine']}")
+
+
+def results_folder() -> Path:
+    """notebooks/results of the checkout: found from the working folder upward, then beside otlab.
+
+    Raises:
+        FileNotFoundError: when otlab runs without a checkout and OTLAB_RESULTS is not set.
+    """
+    if os.environ.get("OTLAB_RESULTS"):
+        return Path(os.environ["OTLAB_RESULTS"])
+    here = Path.cwd().resolve()
+    for root in (here, *here.parents, Path(__file__).resolve().parents[2]):
+        if (root / "notebooks" / "results").is_dir():
+            return root / "notebooks" / "results"
+    raise FileNotFoundError("notebooks/results was not found from this folder upward. Run inside "
+                            "a checkout of OT Lab, or set OTLAB_RESULTS to that folder.")
+
+
+def stored(chapter: str, name: str, compute: Callable[[], Mapping], *, mode: str) -> Stored:
+    """The result of `compute`: read from disk, computed now, or computed and saved.
+
+    Args:
+        chapter: the notebook's stem; the folder under notebooks/results.
+        name: what was run, e.g. "digits"; the file's stem.
+        compute: returns name → array (numbers, lists and numpy or jax arrays).
+        mode: "read" what a long run left, "compute" without saving, or "save".
+
+    Raises:
+        ValueError: for another mode.
+        FileNotFoundError: in mode "read" when nothing was saved, with the command that would.
+    """
+    if mode not in MODES:
+        raise ValueError(f"mode is one of {', '.join(MODES)}; got {mode!r}.")
+    path = results_folder() / chapter / f"{name}.npz"
+    command = f"otlab run {chapter} --budget long"
+    if mode == "read":
+        if not path.exists():
+            raise FileNotFoundError(f"no saved result {chapter}/{name}.npz; `{command}` makes it.")
+        with np.load(path) as file:
+            values = {k: file[k] for k in file.files}
+        stamp = json.loads(str(values.pop("stamp")))
+        return Stored(values, stamp | {"fresh": False})
+    start = time.monotonic()
+    values = {k: np.asarray(v) for k, v in compute().items()}
+    stamp = {"command": command, "date": datetime.date.today().isoformat(),
+             "machine": _machine(), "seconds": round(time.monotonic() - start, 1)}
+    if mode == "save":
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(".partial.npz")
+        np.savez_compressed(partial, stamp=json.dumps(stamp), **values)
+        partial.replace(path)
+    return Stored(values, stamp | {"fresh": True})
+
+
+def _machine() -> str:
+    import jax
+
+    device = jax.devices()[0]
+    if device.platform != "cpu":
+        return device.device_kind
+    return f"{os.cpu_count()} CPU cores ({platform.machine()})"

@@ -1,0 +1,39 @@
+import numpy as np
+import pytest
+
+from otlab.lab.stored import stored
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("OTLAB_RESULTS", str(tmp_path))
+    return tmp_path
+
+
+def test_save_then_read_gives_the_same_arrays_and_says_how(folder):
+    made = stored("chapter", "run", lambda: {"a": [1.5, 2.5], "b": np.eye(2)}, mode="save")
+    read = stored("chapter", "run", lambda: {}, mode="read")
+    assert np.array_equal(read["a"], [1.5, 2.5]) and np.array_equal(read["b"], made["b"])
+    assert "otlab run chapter --budget long" in str(read) and "saved on" in str(read)
+    assert "just now" in str(made)
+
+
+def test_compute_leaves_nothing(folder):
+    assert stored("chapter", "run", lambda: {"a": 1}, mode="compute")["a"] == 1
+    assert not list(folder.rglob("*.npz"))
+
+
+def test_failed_run_leaves_the_old_result(folder):
+    stored("chapter", "run", lambda: {"a": 1}, mode="save")
+    with pytest.raises(ZeroDivisionError):
+        stored("chapter", "run", lambda: {"a": 1 / 0}, mode="save")
+    assert stored("chapter", "run", lambda: {}, mode="read")["a"] == 1
+
+
+def test_failure_sentences(folder):
+    with pytest.raises(FileNotFoundError, match="otlab run chapter --budget long"):
+        stored("chapter", "run", lambda: {}, mode="read")
+    with pytest.raises(ValueError, match="read, compute, save"):
+        stored("chapter", "run", lambda: {}, mode="maybe")
+    with pytest.raises(KeyError, match="holds a"):
+        stored("chapter", "run", lambda: {"a": 1}, mode="compute")["b"]

@@ -1,0 +1,196 @@
+"""From noise to data: integrate dx/dt = v(t, x), with fixed or adaptive steps."""
+
+import diffrax
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from otlab.core.networks import positive_int
+from otlab.core.status import Status
+
+
+def euler(v, t, x, dt):
+    """x + dt v(t, x): one evaluation a step, order 1."""
+    return x + dt * v(t, x)
+
+
+def midpoint(v, t, x, dt):
+    """Velocity taken half a step ahead: two evaluations, order 2."""
+    return x + dt * v(t + dt / 2, x + dt / 2 * v(t, x))
+
+
+def heun(v, t, x, dt):
+    """Mean of the velocities at both ends of the step: two evaluations, order 2."""
+    v_t = v(t, x)
+    return x + dt / 2 * (v_t + v(t + dt, x + dt * v_t))
+
+
+def rk4(v, t, x, dt):
+    """The classical Runge-Kutta step: four evaluations, order 4."""
+    a = v(t, x)
+    b = v(t + dt / 2, x + dt / 2 * a)
+    c = v(t + dt / 2, x + dt / 2 * b)
+    d = v(t + dt, x + dt * c)
+    return x + dt / 6 * (a + 2 * b + 2 * c + d)
+
+
+METHODS = {"euler": euler, "midpoint": midpoint, "heun": heun, "rk4": rk4}
+EVALUATIONS = {"euler": 1, "midpoint": 2, "heun": 2, "rk4": 4}
+
+
+class Trajectory(eqx.Module):
+    """States x at times t of a whole cloud: x (steps + 1, n, ...), t (steps + 1,)."""
+
+    t: Float[Array, " times"]
+    x: Float[Array, "times n ..."]
+
+
+def sample(model, x0: Array, *, steps: int, method: str = "euler",
+           start=0.0, stop=1.0, block: int = 1024) -> Array:
+    """Carry every point of x0 along the model from time `start` to `stop`.
+
+    Args:
+        model: velocity v(t, x) of one point.
+        x0: points at time `start`, shape (n, ...).
+        steps: number of equal steps; a new value compiles nothing.
+        method: "euler", "midpoint", "heun" (1, 2, 2 evaluations a step) or "rk4" (4).
+        start, stop: times; start=1, stop=0 carries data back to noise.
+        block: points integrated at once, which bounds memory; not part of the answer.
+
+    Returns:
+        Points at time `stop`, shape of x0. To differentiate backwards through the
+        solver, take `trajectory(...).x[-1]`: this loop has no fixed length.
+
+    Raises:
+        ValueError: for steps below one, an unknown method, an empty or non-finite x0.
+    """
+    steps, block = positive_int("steps", steps), positive_int("block", block)
+    _check(x0, method)
+    return _sample(model, x0, jnp.asarray(steps), *_times(x0, start, stop), method, block)
+
+
+@eqx.filter_jit
+def _sample(model, x0, steps, start, stop, method, block):
+    stepper = METHODS[method]
+    v = jax.vmap(model, in_axes=(None, 0))
+    dt = (stop - start) / steps.astype(start.dtype)
+
+    def carry(x):
+        def body(k, x):
+            return stepper(v, start + k.astype(dt.dtype) * dt, x, dt)
+        return jax.lax.fori_loop(jnp.zeros_like(steps), steps, body, x)
+
+    if len(x0) <= block:
+        return carry(x0)
+    whole = len(x0) // block * block
+    blocks = x0[:whole].reshape(-1, block, *x0.shape[1:])
+    moved = jax.lax.map(carry, blocks).reshape(whole, *x0.shape[1:])
+    return jnp.concatenate([moved, carry(x0[whole:])]) if whole < len(x0) else moved
+
+
+def trajectory(model, x0: Array, *, steps: int, method: str = "euler",
+               start=0.0, stop=1.0) -> Trajectory:
+    """As `sample`, keeping every state: Trajectory(t (steps + 1,), x (steps + 1, n, ...)).
+
+    Differentiable in both modes; a new `steps` compiles anew.
+    """
+    steps = positive_int("steps", steps)
+    _check(x0, method)
+    return _trajectory(model, x0, *_times(x0, start, stop), steps, method)
+
+
+@eqx.filter_jit
+def _trajectory(model, x0, start, stop, steps, method):
+    stepper = METHODS[method]
+    v = jax.vmap(model, in_axes=(None, 0))
+    dt = (stop - start) / steps
+    t = start + dt * jnp.arange(steps + 1, dtype=dt.dtype)
+
+    def body(x, t):
+        x = stepper(v, t, x, dt)
+        return x, x
+
+    _, states = jax.lax.scan(body, x0, t[:-1])
+    return Trajectory(t, jnp.concatenate([x0[None], states]))
+
+
+class Solution(eqx.Module):
+    """End points of an adaptive solve and what each of them cost.
+
+    x: points at the stop time, shape (n, ...).
+    evaluations: evaluations of v for each point, shape (n,), rejected steps included.
+    status: otlab.core.status.Status of each point, shape (n,).
+    """
+
+    x: Array
+    evaluations: Int[Array, " n"]
+    status: Int[Array, " n"]
+
+    def require_converged(self) -> "Solution":
+        """Return self, or raise RuntimeError saying how many points stopped, and what to do."""
+        lost = int((self.status != Status.CONVERGED).sum())
+        if lost:
+            raise RuntimeError(
+                f"solve stopped before the end time for {lost} of {self.status.size} points "
+                f"(up to {int(self.evaluations.max())} evaluations each); raise max_steps, loosen "
+                "rtol and atol, or look for a velocity that grows without bound."
+            )
+        return self
+
+
+def solve(model, x0: Array, *, rtol, atol, start=0.0, stop=1.0, max_steps: int = 2_000) -> Solution:
+    """Integrate with adaptive Dopri5 (diffrax), each point with its own steps.
+
+    Args:
+        model: velocity v(t, x) of one point.
+        x0: points at time `start`, shape (n, ...).
+        rtol, atol: relative and absolute error allowed in a step.
+        start, stop: times; start=1, stop=0 runs backwards.
+        max_steps: cap on the steps of a point, rejected ones included.
+
+    Returns:
+        Solution(x, evaluations, status); call `.require_converged()`. A point that stops
+        early holds NaN.
+    """
+    _check(x0, "euler")
+    for name, value in (("rtol", rtol), ("atol", atol)):
+        if not isinstance(value, jax.core.Tracer) and not value > 0:
+            raise ValueError(f"{name} must be a positive number; got {value}.")
+    tols = [jnp.asarray(z, x0.dtype) for z in (rtol, atol)]
+    return _solve(model, x0, *tols, *_times(x0, start, stop), positive_int("max_steps", max_steps))
+
+
+@eqx.filter_jit
+def _solve(model, x0, rtol, atol, start, stop, max_steps):
+    def one(x):
+        solution = diffrax.diffeqsolve(
+            diffrax.ODETerm(lambda t, x, _: model(t, x)), diffrax.Dopri5(),
+            t0=start, t1=stop, dt0=None, y0=x,
+            stepsize_controller=diffrax.PIDController(rtol=rtol, atol=atol),
+            max_steps=max_steps, throw=False,
+        )
+        done = solution.result == diffrax.RESULTS.successful
+        end = jnp.where(done, solution.ys[0], jnp.nan)
+        # Dopri5 reuses its last stage: six a step, one to begin, two to choose the first step.
+        evaluations = 6 * solution.stats["num_steps"] + 3
+        return end, evaluations, jnp.where(done, Status.CONVERGED, Status.MAX_STEPS)
+
+    return Solution(*jax.vmap(one)(x0))
+
+
+def _times(x0, start, stop):
+    return jnp.asarray(start, x0.dtype), jnp.asarray(stop, x0.dtype)
+
+
+def _check(x0, method):
+    if method not in METHODS:
+        raise ValueError(f"method must be one of {', '.join(METHODS)}; got {method!r}.")
+    if jnp.ndim(x0) < 2 or len(x0) == 0:
+        raise ValueError(f"x0 must hold at least one point, shape (n, ...); got {jnp.shape(x0)}. "
+                         "For one point: x0[None].")
+    if not jnp.issubdtype(x0.dtype, jnp.floating):
+        raise ValueError(f"x0 must hold floating numbers; got {x0.dtype}. "
+                         "Use x0.astype('float32').")
+    if not isinstance(x0, jax.core.Tracer) and not bool(jnp.isfinite(x0).all()):
+        raise ValueError("x0 holds NaN or infinite values; the flow cannot carry them.")

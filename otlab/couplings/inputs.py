@@ -4,6 +4,8 @@ Shapes are checked always, values only when they are known: inside `jit` or `vma
 ends as `Status.NONFINITE` instead.
 """
 
+import operator
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -22,7 +24,7 @@ def clouds(x, y):
     if x.ndim != 2 or y.ndim != 2 or x.shape[1] != y.shape[1]:
         raise ValueError(
             f"sinkhorn wants x (n, d) and y (m, d); got {x.shape} and {y.shape}. "
-            "Flatten images first: x.reshape(len(x), -1)."
+            "Flatten images first: x.reshape(len(x), -1); points on a line are x[:, None]."
         )
     for name, cloud in (("x", x), ("y", y)):
         if cloud.size == 0:
@@ -35,7 +37,7 @@ def clouds(x, y):
                 f"sinkhorn wants real points in {name}; got {cloud.dtype}. "
                 "Stack real and imaginary parts as coordinates."
             )
-    dtype = jnp.promote_types(jnp.promote_types(x.dtype, y.dtype), jnp.float32)
+    dtype = np.result_type(_floating(x), _floating(y), np.float32)
     x, y = x.astype(dtype), y.astype(dtype)
     for name, cloud in (("x", x), ("y", y)):
         if known(cloud) and not (finite := np.isfinite(np.asarray(cloud))).all():
@@ -46,6 +48,11 @@ def clouds(x, y):
                 f"{name}[np.isfinite({name}).all(axis=1)]."
             )
     return x, y
+
+
+def _floating(array):
+    is_float = jnp.issubdtype(array.dtype, jnp.floating)
+    return array.dtype if is_float else jnp.zeros(()).dtype
 
 
 def check_cost(cost, x, y):
@@ -105,15 +112,25 @@ def settings(epsilon, tol, max_steps, block, dtype):
         raise ValueError(
             f"sinkhorn wants tol in (0, 2), an L1 gap in units of mass; got {float(tol):g}."
         )
-    if known(max_steps) and (int(max_steps) != max_steps or not 1 <= max_steps < 2**31):
-        raise ValueError(f"sinkhorn wants an integer max_steps >= 1; got {max_steps!r}.")
-    if block is not None and (isinstance(block, bool) or int(block) != block or block < 1):
+    if known(max_steps) and not whole(max_steps):
         raise ValueError(
-            f"sinkhorn wants block to be None (store the cost) or a number of rows >= 1; "
+            f"sinkhorn wants a whole number max_steps from 1 to 2^31 - 1; got {max_steps!r}."
+        )
+    if block is not None and not whole(block):
+        raise ValueError(
+            "sinkhorn wants block to be None (store the cost) or a whole number of rows >= 1; "
             f"got {block!r}."
         )
     epsilon = jnp.asarray(epsilon).astype(dtype)
     return epsilon, jnp.asarray(tol).astype(dtype), jnp.asarray(max_steps).astype(jnp.int32)
+
+
+def whole(value) -> bool:
+    """True for an integer from 1 to 2^31 - 1, of any integer type."""
+    try:
+        return not isinstance(value, bool) and 1 <= operator.index(value) < 2**31
+    except TypeError:
+        return False
 
 
 def start(init, m, dtype):

@@ -78,7 +78,7 @@ def step(key, state: TrainState, x0: Array, x1: Array, *, path=LINEAR):
         return loss(key, eqx.combine(params, static), x0, x1, path=path)
 
     value, grads = jax.value_and_grad(objective)(params)
-    updates, opt_state = state.optimizer.update(grads, state.opt_state, params)
+    updates, opt_state = _update(state.optimizer, grads, state.opt_state, params)
     model = eqx.combine(optax.apply_updates(params, updates), static)
     info = {"loss": value, "gradient_norm": optax.global_norm(grads)}
     return TrainState(model, opt_state, state.count + 1, state.optimizer), info
@@ -180,41 +180,52 @@ def unstack(models) -> list:
 
 @eqx.filter_jit
 def _fit(key, model, pairs, rate, ema, steps, batch, path):
-    params, static = eqx.partition(model, eqx.is_inexact_array)
-    adam = optax.scale_by_adam()
-
-    def draw(key):
+    def objective(key, model):
+        key_pairs, key_times = jax.random.split(key)
         if callable(pairs):
-            return pairs(key)
-        rows = jax.random.randint(key, (batch,), 0, len(pairs[0]))
-        return pairs[0][rows], pairs[1][rows]
+            x0, x1 = pairs(key_pairs)
+        else:
+            rows = jax.random.randint(key_pairs, (batch,), 0, len(pairs[0]))
+            x0, x1 = pairs[0][rows], pairs[1][rows]
+        return loss(key_times, model, x0, x1, path=path)
+
+    return minimise(key, model, objective, steps=steps, rate=rate, ema=ema)
+
+
+def minimise(key, model, objective, *, steps: int, rate, ema=None, decay: float = 0.0) -> Fit:
+    """Adam on objective(key, model) with cosine decay of the rate to zero, as one lax.scan.
+
+    `decay` is the decoupled weight decay of AdamW; `rate` and `ema` are as in `fit`. Call it
+    inside a jitted function.
+    """
+    params, static = eqx.partition(model, eqx.is_inexact_array)
+    adam = optax.chain(optax.scale_by_adam(), optax.add_decayed_weights(decay))
 
     def body(carry, inputs):
         params, average, opt_state = carry
         key, k = inputs
-        key_pairs, key_times = jax.random.split(key)
-        x0, x1 = draw(key_pairs)
-
-        def objective(params):
-            return loss(key_times, eqx.combine(params, static), x0, x1, path=path)
-
-        value, grads = jax.value_and_grad(objective)(params)
-        updates, opt_state = adam.update(grads, opt_state)
-        scale = -rate * 0.5 * (1 + jnp.cos(jnp.pi * k / steps))
+        value, grads = jax.value_and_grad(
+            lambda params: objective(key, eqx.combine(params, static)))(params)
+        updates, opt_state = _update(adam, grads, opt_state, params)
+        scale = -rate * (1 + jnp.cos(jnp.pi * k / steps)) / 2
         params = jax.tree.map(lambda p, u: p + scale.astype(p.dtype) * u, params, updates)
         if average is not None:
             average = jax.tree.map(
-                lambda m, p: ema.astype(p.dtype) * m + (1 - ema).astype(p.dtype) * p,
-                average, params)
+                lambda m, p: p + ema.astype(p.dtype) * (m - p), average, params)
         return (params, average, opt_state), value
 
     average = None if ema is None else jax.tree.map(jnp.zeros_like, params)
-    inputs = (jax.random.split(key, steps), jnp.arange(steps, dtype=jnp.float32))
+    inputs = (jax.random.split(key, steps), jnp.arange(steps, dtype=rate.dtype))
     (params, average, _), losses = jax.lax.scan(body, (params, average, adam.init(params)), inputs)
     if average is not None:
-        total = 1 - ema**steps
-        params = jax.tree.map(lambda m: m / total.astype(m.dtype), average)
+        # The average began at zero; what it lacks of a whole is ema ** steps.
+        params = jax.tree.map(lambda m: m / (1 - ema**steps).astype(m.dtype), average)
     return Fit(eqx.combine(params, static), losses)
+
+
+def _update(optimizer, grads, opt_state, params):
+    with jax.numpy_dtype_promotion("standard"):    # optax mixes int32 counters with floats
+        return optimizer.update(grads, opt_state, params)
 
 
 def _check_settings(rate, ema):

@@ -1,0 +1,73 @@
+"""Velocity: the right map, the right sizes, the right refusals."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from otlab.core.networks import Velocity, time_embedding
+
+
+def silu(z):
+    return z / (1 + np.exp(-z))
+
+
+def test_oracle_velocity_is_its_matrices_in_numpy(key):
+    v = Velocity(3, width=16, depth=2, time_features=2, key=key)
+    x, t = np.array([0.3, -1.0, 2.0]), 0.25
+    z = np.concatenate([x, [t], np.cos(np.pi * t * np.arange(1, 3)),
+                        np.sin(np.pi * t * np.arange(1, 3))])
+    for k, layer in enumerate(v.mlp.layers):
+        z = np.asarray(layer.weight) @ z + np.asarray(layer.bias)
+        z = silu(z) if k < 2 else z
+    assert len(v.mlp.layers) == 3                                # depth counts hidden layers
+    np.testing.assert_allclose(v(jnp.float32(t), jnp.asarray(x, jnp.float32)), z, rtol=1e-5)
+
+
+def test_invariant_the_two_ends_of_time_look_different():
+    start, stop = (time_embedding(jnp.float32(t), 4) for t in (0.0, 1.0))
+    assert jnp.abs(start - stop)[1:].max() > 1                    # not only through t itself
+
+
+def test_invariant_a_batch_is_its_points(key):
+    v = Velocity(4, width=8, key=key)
+    x = jax.random.normal(key, (5, 4))
+    t = jnp.linspace(0, 1, 5)
+    many = jax.vmap(v)(t, x)
+    assert many.shape == (5, 4)
+    np.testing.assert_allclose(many[2], v(t[2], x[2]), rtol=1e-5, atol=1e-6)
+
+
+def test_invariant_float64_stays_float64(key, float64):
+    v = Velocity(2, width=4, key=key)
+    assert v(jnp.float64(0.5), jnp.ones(2)).dtype == jnp.float64
+
+
+def test_gradient_matches_finite_differences(key, float64):
+    v = Velocity(2, width=8, key=key)
+    x = jnp.array([0.4, -0.7])
+    J = jax.jacfwd(v, argnums=1)(jnp.float64(0.3), x)
+    h = 1e-6
+    for k, e in enumerate(jnp.eye(2)):
+        slope = (v(jnp.float64(0.3), x + h * e) - v(jnp.float64(0.3), x - h * e)) / (2 * h)
+        np.testing.assert_allclose(J[:, k], slope, atol=1e-8)
+
+
+def test_oracle_default_time_features_grow_with_d(key):
+    assert Velocity(8, width=4, key=key).time_features == 4
+    assert Velocity(64, width=4, key=key).time_features == 8
+    assert Velocity(2, width=4, time_features=0, key=key).mlp.in_size == 3
+
+
+@pytest.mark.parametrize("bad", [{"d": 0}, {"d": 2.5}, {"d": 2, "width": 0},
+                                 {"d": 2, "depth": -1}, {"d": 2, "time_features": -1}])
+def test_failure_sizes_are_whole_and_positive(key, bad):
+    with pytest.raises(ValueError, match="whole number"):
+        Velocity(**bad, key=key)
+
+
+def test_failure_a_batch_is_pointed_to_vmap(key):
+    v = Velocity(2, width=4, key=key)
+    with pytest.raises(ValueError, match="vmap"):
+        eqx.filter_eval_shape(v, jnp.float32(0), jnp.ones((7, 2)))

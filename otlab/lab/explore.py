@@ -93,8 +93,10 @@ class Explore:
     def _check(self):
         if self.mode not in MODES:
             raise ValueError(f"OTLAB_EXPLORE={self.mode!r} is none of {', '.join(MODES)}.")
-        for name in ("alt", "caption"):
-            if not getattr(self, name).strip():
+        for name in ("title", "alt", "caption"):
+            if getattr(self, name).startswith("Control("):
+                raise ValueError(f"explore: {name} is its own words; call this control otherwise.")
+            if name != "title" and not getattr(self, name).strip():
                 raise ValueError(f"explore: {name} is empty; say in a sentence what is shown.")
         if not callable(self.frame):
             raise ValueError(f"explore: frame must be a function; got {self.frame!r}.")

@@ -51,12 +51,12 @@ def draw_still(scene, limits) -> Still:
 
 
 def _indexed(png: bytes) -> bytes:
-    """The same picture in 128 colours, a third of the bytes."""
+    """The same picture in 256 colours, a third of the bytes."""
     from PIL import Image
 
     out = io.BytesIO()
     picture = Image.open(io.BytesIO(png)).convert("RGB")
-    picture.quantize(128, dither=Image.Dither.NONE).save(out, "PNG", optimize=True)
+    picture.quantize(256, dither=Image.Dither.NONE).save(out, "PNG", optimize=True)
     return out.getvalue()
 
 

@@ -140,12 +140,16 @@ var otlabExplore = (function () {
   function linearTicks(lo, hi, count) {
     const raw = (hi - lo) / Math.max(1, count);
     const base = 10 ** Math.floor(Math.log10(raw));
-    const step = [1, 2, 2.5, 5, 10].map((m) => m * base).find((s) => s >= raw * 0.999);
-    const digits = Math.max(0, -Math.floor(Math.log10(step) + 1e-9) + (step / base === 2.5 ? 1 : 0));
+    const steps = [0.5, 1, 2, 2.5, 5, 10].map((m) => m * base);
+    let k = steps.findIndex((s) => s >= raw * 0.999);
+    const held = (s) => Math.floor(hi / s + 1e-9) - Math.ceil(lo / s - 1e-9) + 1;
+    while (k > 0 && held(steps[k]) < 3) k--;
+    const step = steps[k];
+    const digits = Math.max(0, -Math.floor(Math.log10(step) + 1e-9) + (k === 3 ? 1 : 0));
     const small = Math.max(Math.abs(lo), Math.abs(hi)) < 1e5 && digits <= 4;
     const ticks = [];
-    for (let k = Math.ceil(lo / step - 1e-9); k * step <= hi + 1e-9 * step; k++) {
-      const v = k * step;
+    for (let i = Math.ceil(lo / step - 1e-9); i * step <= hi + 1e-9 * step; i++) {
+      const v = i * step;
       ticks.push({ at: v, text: small ? v.toFixed(digits).replace(/^-(?=[0.]*$)/, "").replace("-", "−") : tidy(v) });
     }
     return ticks;
@@ -386,7 +390,8 @@ var otlabExplore = (function () {
       }
     },
 
-    segments(ctx, mark, block, box, theme) {
+    segments(ctx, mark, block, box, theme, panel) {
+      const field = panel.marks.some((m) => m.kind === "heatmap"); // any colour may lie below
       const x = decode(mark.x, block), y = decode(mark.y, block), n = x.length;
       const x2 = decode(mark.x2, block), y2 = decode(mark.y2, block);
       ctx.lineWidth = mark.head ? 1.3 : thin(n);
@@ -401,6 +406,14 @@ var otlabExplore = (function () {
           path.lineTo(c, d);
           if (mark.head) arrowHead(heads, a, b, c, d);
         });
+        if (field) {
+          ctx.save();
+          ctx.strokeStyle = theme.surface;
+          ctx.lineWidth += 2.4;
+          ctx.stroke(path);
+          ctx.stroke(heads);
+          ctx.restore();
+        }
         ctx.stroke(path);
         if (mark.head) ctx.fill(heads);
       }
@@ -847,7 +860,7 @@ var otlabExplore = (function () {
     const app = element("div", "ox-app");
     const readouts = element("div", "ox-readouts"), error = element("p", "ox-error");
     const panels = element("div", "ox-panels"), controls = element("div", "ox-controls");
-    const say = element("p", "ox-unseen"), busy = element("span", "ox-busy", "computing…");
+    const say = element("p", "ox-unseen"), busy = element("span", "ox-busy");
     error.setAttribute("role", "alert");
     error.hidden = true;
     say.setAttribute("aria-live", "polite");
@@ -992,8 +1005,9 @@ var otlabExplore = (function () {
         panels.classList.add("ox-stale");
         root.dataset.failed = Number(root.dataset.failed || 0) + 1;
       },
-      wait(on) {
-        app.classList.toggle("ox-waiting", on);
+      wait(words) {
+        busy.textContent = words;
+        app.classList.toggle("ox-waiting", words !== "");
       },
       forget() {
         watch.disconnect();
@@ -1039,14 +1053,18 @@ var otlabExplore = (function () {
     const root = element("figure", "otlab-explore ox-on");
     const spec = model.get("spec");
     const view = Math.random().toString(36).slice(2);
-    let flight = null, wanted = null, number = 0, clock = 0;
+    let flight = null, wanted = null, number = 0, clocks = [];
 
     function send() {
       flight = wanted;
       wanted = null;
       flight.id = ++number;
       model.send({ type: "ask", view, id: flight.id, index: flight.index });
-      clock = setTimeout(() => figure.wait(true), 250);
+      clocks.forEach(clearTimeout);
+      clocks = [
+        setTimeout(() => figure.wait("computing…"), 250),
+        setTimeout(() => figure.wait("No answer yet. If the kernel is idle, run this cell again."), 12000),
+      ];
     }
 
     const figure = build(root, spec, (index, started) => {
@@ -1058,8 +1076,8 @@ var otlabExplore = (function () {
     function answer(message, buffers) {
       if (!message || message.type !== "state" || message.view !== view) return;
       if (!flight || message.id !== flight.id) return;
-      clearTimeout(clock);
-      figure.wait(false);
+      clocks.forEach(clearTimeout);
+      figure.wait("");
       const done = flight;
       flight = null;
       root.dataset.kernel = message.ms;
@@ -1077,7 +1095,7 @@ var otlabExplore = (function () {
     model.on("msg:custom", answer);
     return () => {
       model.off("msg:custom", answer);
-      clearTimeout(clock);
+      clocks.forEach(clearTimeout);
       figure.forget();
     };
   }
@@ -1094,5 +1112,5 @@ var otlabExplore = (function () {
     if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", boot);
     else boot();
   }
-  return { render, mount, boot };
+  return { render, mount, boot, expand, decode };
 })();

@@ -107,12 +107,13 @@ class UNet(eqx.Module):
 
     One block a level on the way down, one in the middle, one a level on the way up, with
     skips; sides are halved between levels, and sides that do not divide are padded with
-    zeros inside and cropped again.
+    zeros inside and cropped again. Above 12 pixels the network reads 2 x 2 patches, one
+    more halving with no work at full size: 28 x 28 images pass as 14 x 14 and 7 x 7.
 
     Args:
         shape: (h, w) of the images, at least 4 x 4.
-        channels: channels of each level, multiples of four, the finest first. None takes
-            (16, 32) for one halving up to 12 pixels a side and (12, 24, 48) above.
+        channels: channels of each level, multiples of four, the finest first.
+        patch: 1 to read pixels, 2 to read 2 x 2 patches; None takes 1 up to 12 pixels a side.
         time_features: number of Fourier frequencies of t.
         key: PRNG key of the initial weights. The last layer starts at zero, so v = 0.
 
@@ -130,27 +131,30 @@ class UNet(eqx.Module):
     norm: GroupNorm
     conv_out: Conv
     shape: tuple[int, int] = eqx.field(static=True)
+    patch: int = eqx.field(static=True)
     time_features: int = eqx.field(static=True)
 
-    def __init__(self, shape: tuple[int, int] = (8, 8), channels: tuple[int, ...] | None = None,
-                 time_features: int = 8, *, key):
+    def __init__(self, shape: tuple[int, int] = (8, 8), channels: tuple[int, ...] = (16, 32),
+                 patch: int | None = None, time_features: int = 8, *, key):
         if len(shape) != 2 or min(shape) < 4:
             raise ValueError(f"shape must be (h, w) with sides of at least 4; got {shape}.")
-        if channels is None:
-            channels = (16, 32) if max(shape) <= 12 else (12, 24, 48)
+        self.patch = (1 if max(shape) <= 12 else 2) if patch is None else patch
+        if self.patch not in (1, 2):
+            raise ValueError(f"patch must be 1 (pixels) or 2 (squares of 2 x 2); got {patch}.")
         if len(channels) < 2 or any(c < 4 or c % 4 for c in channels):
             raise ValueError("channels must name two levels or more, each a multiple of four "
                              f"(groups of the norm); got {channels}.")
-        if min(shape) < 2 ** (len(channels) - 1):
-            raise ValueError(f"{len(channels)} levels halve the sides {len(channels) - 1} times; "
-                             f"{shape} is too small. Give fewer channels.")
+        if min(shape) < self.patch * 2 ** (len(channels) - 1):
+            raise ValueError(f"{len(channels)} levels halve the sides {len(channels) - 1} times "
+                             f"after patches of {self.patch}; {shape} is too small. Give fewer "
+                             "channels.")
         self.shape = (int(shape[0]), int(shape[1]))
         self.time_features = positive_int("time_features", time_features)
         keys = iter(jax.random.split(key, 4 * len(channels) + 4))
         width = 4 * channels[0]
         self.time = (Dense(1 + 2 * self.time_features, width, key=next(keys)),
                      Dense(width, width, key=next(keys)))
-        self.conv_in = Conv(1, channels[0], key=next(keys))
+        self.conv_in = Conv(self.patch**2, channels[0], key=next(keys))
         levels = list(zip(channels[:-1], channels[1:], strict=True))
         self.down = [Block(c, c, width, key=next(keys)) for c in channels[:-1]]
         self.shrink = [Dense(4 * a, b, key=next(keys)) for a, b in levels]
@@ -158,7 +162,7 @@ class UNet(eqx.Module):
         self.grow = [Dense(b, 4 * a, key=next(keys)) for a, b in levels]
         self.up = [Block(2 * c, c, width, key=next(keys)) for c in channels[:-1]]
         self.norm = GroupNorm(channels[0], 4)
-        self.conv_out = Conv(channels[0], 1, scale=0.0, key=next(keys))
+        self.conv_out = Conv(channels[0], self.patch**2, scale=0.0, key=next(keys))
 
     def __call__(self, t: Float[Array, ""], x: Array) -> Array:
         """v(t, x), in the shape of x."""
@@ -168,11 +172,12 @@ class UNet(eqx.Module):
                 f"UNet maps one image of shape {(h, w)} or {(h * w,)}; got {jnp.shape(x)}. "
                 "For many images: jax.vmap(model, in_axes=(None, 0))(t, x)."
             )
-        unit = 2 ** len(self.down)
+        unit = self.patch * 2 ** len(self.down)
         pad = [(0, -side % unit) for side in (h, w)]
         tau = time_embedding(jnp.asarray(t, x.dtype), self.time_features)
         tau = jax.nn.silu(self.time[1](jax.nn.silu(self.time[0](tau))))
-        z = self.conv_in(jnp.pad(x.reshape(h, w, 1), [*pad, (0, 0)]))
+        z = jnp.pad(x.reshape(h, w, 1), [*pad, (0, 0)])
+        z = self.conv_in(fold(z) if self.patch == 2 else z)
         skips = []
         for block, shrink in zip(self.down, self.shrink, strict=True):
             z = block(z, tau)
@@ -182,4 +187,5 @@ class UNet(eqx.Module):
         for block, grow in zip(self.up[::-1], self.grow[::-1], strict=True):
             z = block(jnp.concatenate([unfold(grow(z)), skips.pop()], axis=-1), tau)
         z = self.conv_out(jax.nn.silu(self.norm(z)))
+        z = unfold(z) if self.patch == 2 else z
         return z[:h, :w, 0].reshape(x.shape)

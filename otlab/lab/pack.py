@@ -161,8 +161,9 @@ def _pack_panel(i: int, panel: Panel, limits: Limits, packer: Packer) -> dict:
     box = {axis: limits.axis(i, panel, axis) for axis in ("x", "y")}
     header = {
         field: getattr(panel, field)
-        for field in ("title", "xlabel", "ylabel", "xscale", "yscale", "equal", "axes", "legend")
+        for field in ("xscale", "yscale", "equal", "axes", "legend")
     }
+    header |= {field: str(getattr(panel, field)) for field in ("title", "xlabel", "ylabel")}
     header |= {"layout": panel.layout, "xlim": box["x"], "ylim": box["y"]}
     header |= {k: getattr(panel, k) for k in ("xticks", "yticks") if getattr(panel, k)}
 
@@ -176,7 +177,7 @@ def _pack_panel(i: int, panel: Panel, limits: Limits, packer: Packer) -> dict:
         entry = {"kind": type(mark).__name__.lower()} | _pack_mark(mark, at, packer)
         for field in ("role", "label"):
             if getattr(mark, field, None):
-                entry[field] = getattr(mark, field)
+                entry[field] = str(getattr(mark, field))
         if mark.colours() is not None:
             vlim = limits.colour(i, j, mark)
             entry |= {"cmap": mark.cmap, "vlim": vlim}
@@ -189,7 +190,8 @@ def _pack_mark(mark, at, packer: Packer) -> dict:
     """The fields that a kind of mark has for itself."""
     match mark:
         case Points():
-            return {"x": at("x", mark.x[:, 0]), "y": at("y", mark.x[:, 1]), "size": mark.size}
+            xy = {"x": at("x", mark.x[:, 0]), "y": at("y", mark.x[:, 1])}
+            return xy | {"size": None if mark.size is None else float(mark.size)}
         case Segments():
             ends = {"x": at("x", mark.x[:, 0]), "y": at("y", mark.x[:, 1])}
             ends |= {"x2": at("x", mark.y[:, 0]), "y2": at("y", mark.y[:, 1])}

@@ -459,3 +459,16 @@ def test_the_widget_is_the_same_script(monkeypatch):
     figure = make()
     assert figure.widget()._esm.startswith(explore_assets()[0])
     assert "https://" not in explore_assets()[0] and "//cdn" not in "".join(explore_assets())
+
+
+def test_numpy_scalars_travel_too(static):
+    def still(k):
+        cloud = Points(X, size=np.float32(2), label=np.int64(3))
+        return scene(
+            panel(cloud, title=np.str_("A"), xticks=np.arange(3), xlim=np.array([-4.0, 4.0])),
+            Dial("E", np.float32(0.5), high=np.int64(2)),
+        )
+
+    header, _ = expand(explore(still, alt="A.", caption="B.", k=slider(0, 1, 0, 1)).payload)
+    mark = header["states"][0]["panels"][0]["marks"][0]
+    assert (mark["size"], mark["label"]) == (2.0, "3")

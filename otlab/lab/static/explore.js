@@ -137,17 +137,18 @@ var otlabExplore = (function () {
 
   // Axes ---------------------------------------------------------------------------------
 
-  function linearTicks(lo, hi, count) {
+  function linearTicks(lo, hi, count, given) {
     const raw = (hi - lo) / Math.max(1, count);
     const base = 10 ** Math.floor(Math.log10(raw));
-    const steps = [0.5, 1, 2, 2.5, 5, 10].map((m) => m * base);
+    const steps = [0.1, 0.2, 0.5, 1, 2, 5, 10].map((m) => m * base);
     let k = steps.findIndex((s) => s >= raw * 0.999);
     const held = (s) => Math.floor(hi / s + 1e-9) - Math.ceil(lo / s - 1e-9) + 1;
     while (k > 0 && held(steps[k]) < 3) k--;
-    const step = steps[k];
-    const digits = Math.max(0, -Math.floor(Math.log10(step) + 1e-9) + (k === 3 ? 1 : 0));
+    const step = given || steps[k];
+    const digits = Math.max(0, -Math.floor(Math.log10(step) + 1e-9));
     const small = Math.max(Math.abs(lo), Math.abs(hi)) < 1e5 && digits <= 4;
     const ticks = [];
+    ticks.step = step;
     for (let i = Math.ceil(lo / step - 1e-9); i * step <= hi + 1e-9 * step; i++) {
       const v = i * step;
       ticks.push({ at: v, text: small ? v.toFixed(digits).replace(/^-(?=[0.]*$)/, "").replace("-", "−") : tidy(v) });
@@ -184,7 +185,7 @@ var otlabExplore = (function () {
     return linearTicks(10 ** lo, 10 ** hi, count).map((t) => ({ at: Math.log10(t.at), text: t.text }));
   }
 
-  function ticksOf(panel, axis, pixels) {
+  function ticksOf(panel, axis, pixels, step) {
     const [lo, hi] = panel[axis + "lim"];
     const log = panel[axis + "scale"] === "log";
     if (!panel.axes) return [];
@@ -196,7 +197,7 @@ var otlabExplore = (function () {
         .map((v) => ({ at: log ? Math.log10(v) : v, text: tidy(v) }))
         .filter((t) => t.at >= lo - 1e-9 && t.at <= hi + 1e-9);
     const count = Math.max(2, Math.min(6, Math.round(pixels / (axis === "x" ? 64 : 42))));
-    return (log ? logTicks : linearTicks)(lo, hi, count);
+    return (log ? logTicks : linearTicks)(lo, hi, count, step);
   }
 
   const FONT = 11.5;
@@ -207,14 +208,16 @@ var otlabExplore = (function () {
     const top = panel.ylabel && panel.axes ? 24 : 8;
     const bottom = panel.axes ? 20 + barLabelSpace(ctx, panel, w) + (panel.xlabel ? 18 : 0) : 6;
     let H = Math.max(20, h - top - bottom);
-    const yTicks = ticksOf(panel, "y", H);
+    const ratio = equal ? (panel.ylim[1] - panel.ylim[0]) / (panel.xlim[1] - panel.xlim[0]) : 0;
+    const likely = Math.min(w - 50, equal ? H / ratio : Infinity);
+    const step = equal ? ticksOf(panel, "x", likely).step : undefined; // both axes of one measure
+    const yTicks = ticksOf(panel, "y", H, step);
     const widest = Math.max(0, ...yTicks.map((t) => ctx.measureText(t.text).width));
     const left = panel.axes ? Math.ceil(widest) + 12 : 6;
     const right = 8 + labelSpace(ctx, panel, w);
     let W = Math.max(20, w - left - right);
     let L = left;
     if (equal) {
-      const ratio = (panel.ylim[1] - panel.ylim[0]) / (panel.xlim[1] - panel.xlim[0]);
       const free = W;
       W = Math.min(W, H / ratio);
       H = W * ratio;
@@ -223,7 +226,7 @@ var otlabExplore = (function () {
     const [x0, x1] = panel.xlim;
     const [y0, y1] = panel.ylim;
     return {
-      L, T: top, W, H, right: w - right, yTicks, xTicks: ticksOf(panel, "x", W),
+      L, T: top, W, H, right: w - right, yTicks, xTicks: ticksOf(panel, "x", W, step),
       x: (v) => L + ((v - x0) / (x1 - x0)) * W,
       y: (v) => top + H - ((v - y0) / (y1 - y0)) * H,
     };
@@ -408,12 +411,13 @@ var otlabExplore = (function () {
         });
         if (field) {
           ctx.save();
-          ctx.strokeStyle = theme.surface;
-          ctx.lineWidth += 2.4;
+          ctx.strokeStyle = "#ffffff";
+          ctx.lineWidth += 1.8;
           ctx.stroke(path);
           ctx.stroke(heads);
           ctx.restore();
         }
+        if (field && mark.role === "plan" && !some) ctx.strokeStyle = ctx.fillStyle = "#333333";
         ctx.stroke(path);
         if (mark.head) ctx.fill(heads);
       }
@@ -648,7 +652,7 @@ var otlabExplore = (function () {
     const top = panel.ylabel ? 18 : 0;
     const H = h - top - (panel.xlabel ? 20 : 2);
     const W = Math.min(w, (H * columns) / rows);
-    const box = { L: (w - W) / 2, T: top, W, H: (W * rows) / columns };
+    const box = { L: 0, T: top, W, H: (W * rows) / columns };
     DRAW.heatmap(ctx, panel.marks[0], block, box);
     ctx.fillStyle = theme.ink;
     ctx.textBaseline = "alphabetic";
@@ -833,7 +837,8 @@ var otlabExplore = (function () {
 
   /** A few options as a row of radio buttons. */
   function choiceControl(spec, moved) {
-    const node = element("fieldset", "ox-control ox-choice");
+    const broad = spec.texts.join("").length + 5 * spec.texts.length > 32 ? " ox-broad" : "";
+    const node = element("fieldset", "ox-control ox-choice" + broad);
     node.append(element("legend", "ox-label", spec.label));
     const row = element("div", "ox-options");
     const name = `${prefix}-${++counter}`;
@@ -853,6 +858,8 @@ var otlabExplore = (function () {
 
   // Figure -------------------------------------------------------------------------------
 
+  const GAP = 20; // between panels, as in the style sheet
+  const LEAD = 1.45; // how much wider the first of three panels is in a column of text
   const KEYS = ["ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown", "Home", "End", "PageUp", "PageDown", "Enter", " "];
 
   /** The figure in the page. `ask(index, started)` is called when a control has moved. */
@@ -925,7 +932,7 @@ var otlabExplore = (function () {
 
     /** Panels in as few rows as leave each of them wide enough, evenly filled. */
     function columns(count, width) {
-      const most = Math.max(1, Math.min(4, Math.floor((width + 24) / 244)));
+      const most = Math.max(1, Math.min(4, Math.floor((width + GAP) / (200 + GAP))));
       return Math.ceil(count / Math.ceil(count / most));
     }
 
@@ -936,14 +943,19 @@ var otlabExplore = (function () {
       if (!width) return;
       theme = theme || readTheme(root);
       fit(state);
-      const across = columns(state.panels.length, width);
+      const lead = state.panels.length === 3 && width >= 480 && width < 780;
+      const across = lead ? 2 : columns(state.panels.length, width);
       app.classList.toggle("ox-stacked", width < 480);
       app.classList.toggle("ox-sticky", width < 480 && controls.offsetHeight < 0.36 * window.innerHeight);
-      panels.style.gridTemplateColumns = `repeat(${across}, minmax(0, 1fr))`;
+      const shares = lead ? [LEAD, 1] : Array(across).fill(1);
+      panels.style.gridTemplateColumns = shares.map((share) => `minmax(0, ${share}fr)`).join(" ");
+      panels.classList.toggle("ox-lead", lead);
       panels.classList.toggle("ox-one", across === 1);
       state.readouts.forEach((r, k) => dials[k].update(r));
-      const wide = Math.min(across === 1 ? 620 : Infinity, (width - 24 * (across - 1)) / across);
+      const unit = (width - GAP * (across - 1)) / shares.reduce((a, b) => a + b);
+      const wideOf = (i) => (across === 1 ? Math.min(620, unit) : lead && i === 0 ? LEAD * unit : unit);
       const heights = cells.map((cell, i) => {
+        const wide = wideOf(i);
         const panel = state.panels[i];
         const ctx = cell.canvas.getContext("2d");
         ctx.font = `${FONT}px ${theme.font}`;
@@ -956,11 +968,12 @@ var otlabExplore = (function () {
         cell.wide = wide;
         return (cell.tall = Math.max(wish, cell.tall)); // never shrink: what stands below stays put
       });
+      if (lead) for (const i of [1, 2]) heights[i] = Math.min(heights[i], Math.max(190, (heights[0] - 64) / 2));
       for (let i = 0; i < cells.length; i++) {
-        const row = heights.slice(i - (i % across), i - (i % across) + across);
+        const row = lead ? [heights[i]] : heights.slice(i - (i % across), i - (i % across) + across);
         const stretch = state.panels[i].layout === "axes";
         const h = Math.round(stretch ? Math.max(heights[i], Math.min(460, Math.max(...row))) : heights[i]);
-        drawPanel(cells[i].canvas, state.panels[i], block, wide, h, theme);
+        drawPanel(cells[i].canvas, state.panels[i], block, wideOf(i), h, theme);
       }
     }
 

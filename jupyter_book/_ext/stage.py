@@ -1,0 +1,158 @@
+"""Lays out the source that Sphinx reads: pages, executed notebooks, generated pages, assets."""
+
+import hashlib
+import html
+import importlib
+import inspect
+import json
+import shutil
+from pathlib import Path
+
+import chapters
+import claims
+import nbformat
+from book_docstrings import modules
+
+ROOMS = {
+    "core": "What every room uses: costs, data, networks, statistics, devices.",
+    "couplings": "Who is paired with whom: solvers that return potentials and sample pairs.",
+    "flows": "Velocities learnt on those pairs: paths, training, sampling, measures of quality.",
+    "lab": "Around the chapters: sliders, figures, claims, checks, runs and sweeps.",
+}
+MARK = "% claims: the build puts the tables of all chapters here"
+PLOTLY = "application/vnd.plotly.v1+json"
+DROP = ("widgets", "papermill")
+
+
+def write(path: Path, text: str | bytes) -> None:
+    """Write only what changed, so that Sphinx reads only what changed."""
+    data = text.encode() if isinstance(text, str) else text
+    if not path.is_file() or path.read_bytes() != data:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+
+
+def stage(root: Path, source: Path, executed: dict[Path, Path]) -> None:
+    """Bring `source` to what the repository and the executed notebooks say.
+
+    Args:
+        root: the repository.
+        source: the folder that Sphinx will read.
+        executed: each notebook, and the folder with its run.
+    """
+    book, kept = root / "jupyter_book", set()
+
+    def put(relative: str, text: str | bytes):
+        write(source / relative, text)
+        kept.add(Path(relative))
+
+    for path in book.rglob("*"):
+        if path.is_file() and "__pycache__" not in path.parts and path.name != "build.py":
+            put(str(path.relative_to(book)), path.read_bytes())
+    write(source.parent / "CONTRIBUTING.md", (root / "CONTRIBUTING.md").read_bytes())
+
+    plots, found = False, []
+    for notebook, folder in executed.items():
+        relative = notebook.relative_to(root)
+        text, has_plots = clean(folder / "notebook.ipynb")
+        plots |= has_plots
+        put(str(relative), text)
+        title = chapters_title(notebook)
+        found.append((title, str(relative), chapters.result(folder)))
+    put("claims.md", (book / "claims.md").read_text("utf-8").replace(MARK, claims.page(found)))
+
+    for name, text in reference().items():
+        put(f"api/{name}.md", text)
+    for name, text in assets(plots).items():
+        put(f"_static/{name}", text)
+    for path in source.rglob("*"):
+        if path.is_file() and path.relative_to(source) not in kept:
+            path.unlink()
+
+
+def chapters_title(notebook: Path) -> str:
+    """The first heading of the notebook."""
+    from otlab.lab.chapters import read_chapter
+
+    return read_chapter(notebook).title
+
+
+def clean(path: Path) -> tuple[str, bool]:
+    """An executed notebook as the book wants it, and whether it holds a plotly figure.
+
+    Widget state would pull in scripts from elsewhere; the text/html twin stays.
+    """
+    nb = nbformat.read(path, as_version=4)
+    for name in DROP:
+        nb.metadata.pop(name, None)
+    nb.metadata.setdefault("kernelspec", {"name": "python3", "display_name": "Python 3"})
+    plots = False
+    for cell in nb.cells:
+        cell.metadata.pop("papermill", None)
+        if "injected-parameters" in cell.metadata.get("tags", []):
+            cell.metadata.tags.append("remove-cell")
+        for output in cell.get("outputs", []):
+            data = output.get("data", {})
+            data.pop("application/vnd.jupyter.widget-view+json", None)
+            data.pop("application/vnd.otlab.result+json", None)
+            if PLOTLY in data:
+                plots = True
+                output["data"] = {"text/html": plotly(data[PLOTLY]),
+                                  "text/plain": "An interactive plot."}
+    return nbformat.writes(nb), plots
+
+
+def plotly(figure: dict) -> str:
+    """A figure's data in the page, drawn by the local copy of plotly's script."""
+    data = json.dumps({k: figure.get(k, {}) for k in ("data", "layout")}, separators=(",", ":"))
+    name = hashlib.sha256(data.encode()).hexdigest()[:12]
+    title = figure.get("layout", {}).get("title", {})
+    label = html.escape((title.get("text") if isinstance(title, dict) else title) or "Plot")
+    safe = data.replace("</", "<\\/")
+    return (f'<figure class="otlab-plotly" id="plot-{name}"><div role="img" aria-label="{label}">'
+            f'</div><script type="application/json">{safe}</script>'
+            "<noscript>This plot needs JavaScript.</noscript></figure>")
+
+
+def assets(plots: bool) -> dict[str, str | bytes]:
+    """The sliders' front end, and plotly's script when a page needs it."""
+    from otlab.lab.explore import explore_assets
+
+    script, style = explore_assets()
+    found: dict[str, str | bytes] = {"explore.js": script, "explore.css": style}
+    if plots:
+        import plotly
+
+        found["plotly.min.js"] = (Path(plotly.__file__).parent / "package_data"
+                                  / "plotly.min.js").read_bytes()
+    return found
+
+
+def reference() -> dict[str, str]:
+    """Markdown pages that list every public module of every room."""
+    index = ["# Reference", "", "Every public function, from its docstring. Rooms are imported by "
+             "name: `from otlab.couplings.sinkhorn import sinkhorn`.", ""]
+    pages = {}
+    for room, purpose in ROOMS.items():
+        package = f"otlab.{room}"
+        names = [n for n in modules(package) if has_public(n)]
+        index += [f"## [{package}]({room}.md)", "", purpose, "", *(f"- `{n}`: {first_line(n)}"
+                                                                  for n in names), ""]
+        lines = [f"# {package}", "", purpose, ""]
+        for name in names:
+            lines += [f"## {name.removeprefix('otlab.')}", "", "```{eval-rst}",
+                      f".. automodule:: {name}", "   :members:", "```", ""]
+        pages[room] = "\n".join(lines)
+    return {"index": "\n".join(index), **pages}
+
+
+def first_line(name: str) -> str:
+    """What a module is for, by its own docstring."""
+    return (inspect.getdoc(importlib.import_module(name)) or "").split("\n\n")[0].replace("\n", " ")
+
+
+def has_public(name: str) -> bool:
+    """Whether the module defines something of its own with a docstring."""
+    module = importlib.import_module(name)
+    return any(getattr(value, "__module__", None) == name and inspect.getdoc(value)
+               for key, value in vars(module).items() if not key.startswith("_"))

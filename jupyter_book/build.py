@@ -1,0 +1,83 @@
+"""Build the book: run the chapters that changed, stage the pages, call Sphinx, tidy up.
+
+    python jupyter_book/build.py                   # into _build/html
+    python jupyter_book/build.py --out DIR         # elsewhere
+    python jupyter_book/build.py --fresh           # run every chapter again
+
+The staged folder, _build/book/source, holds the pages, the executed notebooks and the table of
+contents side by side. Warnings are errors; so is any request to another host.
+"""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent
+sys.path.insert(0, str(HERE / "_ext"))
+
+import chapters  # noqa: E402
+import finish  # noqa: E402
+import stage  # noqa: E402
+
+
+def sphinx(source: Path, out: Path, doctrees: Path, fresh: bool) -> None:
+    """Call sphinx-build with warnings as errors, all of them shown.
+
+    Raises:
+        BookError: when it fails.
+    """
+    command = [sys.executable, "-m", "sphinx", "--builder", "html", "--fail-on-warning",
+               "--quiet", "--doctree-dir", str(doctrees), str(source), str(out)]
+    environment = os.environ | {"JAX_PLATFORMS": "cpu", "OTLAB_BOOK": "1"}
+    if subprocess.run(command + (["--fresh-env"] if fresh else []), env=environment).returncode:
+        raise chapters.BookError("sphinx-build stopped; its lines above name the page and line.")
+
+
+def build(out: Path, *, budget: str = "page", fresh: bool = False) -> None:
+    """Everything from notebooks to finished pages."""
+    work = ROOT / "_build" / "book"
+    start = time.monotonic()
+    print(f"1/3 chapters, at the {budget} budget", flush=True)
+    executed = {}
+    for notebook in chapters.notebooks(ROOT):
+        folder = ROOT / "_build" / "chapters" / notebook.stem
+        chapters.run(ROOT, notebook, folder, budget, fresh)
+        executed[notebook] = folder
+    print("2/3 pages", flush=True)
+    stage.stage(ROOT, work / "source", executed)
+    (out / "_static").mkdir(parents=True, exist_ok=True)  # the theme copies its logo there first
+    sphinx(work / "source", out, work / "doctrees", fresh)
+    print("3/3 tidying and checking every page", flush=True)
+    finish.finish(ROOT, out)
+    print(f"The book is in {os.path.relpath(out)}: {len(list(out.rglob('*.html')))} pages, "
+          f"{time.monotonic() - start:.0f} s. Open index.html there.", flush=True)
+
+
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(description="Build the book of OT Lab.")
+    parser.add_argument("--out", type=Path, default=ROOT / "_build" / "html",
+                        help="folder for the pages (default _build/html)")
+    parser.add_argument("--budget", default="page", choices=["smoke", "page", "long", "paper"],
+                        help="how much each chapter may compute (default page)")
+    parser.add_argument("--fresh", action="store_true", help="run and write everything again")
+    options = parser.parse_args(arguments)
+    if options.fresh and options.out.is_dir():
+        shutil.rmtree(options.out)
+    try:
+        build(options.out.resolve(), budget=options.budget, fresh=options.fresh)
+    except chapters.BookError as error:
+        print(f"The book was not built: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("Stopped; chapters that finished are kept.", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

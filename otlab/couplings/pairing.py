@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import equinox as eqx
@@ -11,7 +12,10 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from otlab.core.costs import relative_epsilon
+from otlab.couplings import inputs
 from otlab.couplings.sinkhorn import sinkhorn
+
+STREAM = 512  # rows a tile: streaming beats a stored cost above this size (0.23 against 0.47 ns)
 
 
 class BatchReport(eqx.Module):
@@ -64,22 +68,24 @@ def couple_in_batches(key, x, y, *, n: int, epsilon, tol=1e-3, max_steps=5_000):
     if n == 1:
         one = jnp.ones(N)
         return jnp.arange(N), BatchReport(one, 0 * one, jnp.zeros(N, int), jnp.zeros(N, int))
-    x, y = x - x.mean(0), y - y.mean(0)
     step = relative_epsilon(x, y, epsilon)
+    step, tol, max_steps = inputs.settings(step, tol, max_steps, None, x.dtype)
+    j, report = _couple(key, x - x.mean(0), y - y.mean(0), step, tol, max_steps, n)
+    return (j + n * jnp.arange(N // n)[:, None]).reshape(N), report
+
+
+@partial(jax.jit, static_argnums=6)
+def _couple(key, x, y, epsilon, tol, max_steps, n):
+    batches = len(x) // n
 
     def solve(args):
         key, x, y = args
-        r = sinkhorn(x, y, epsilon=step, cost="dot", tol=tol, max_steps=max_steps)
+        r = sinkhorn(x, y, epsilon=epsilon, cost="dot", tol=tol, max_steps=max_steps,
+                     block=STREAM if n > STREAM else None)
         return r.sample_pairs(key), BatchReport(r.sharpness(), r.error, r.steps, r.status)
 
-    batches = N // n
     parts = (jax.random.split(key, batches), x.reshape(batches, n, -1), y.reshape(batches, n, -1))
-    together = max(1, min(batches, 2**16 // n**2))  # small batches side by side, large in turn
-    j, report = _mapped(solve, parts, together)
-    return (j + n * jnp.arange(batches)[:, None]).reshape(N), report
-
-
-def _mapped(solve, parts, together):
+    together = min(batches, 2**16 // n**2)  # small batches side by side, large ones in turn
     return jax.lax.map(solve, parts, batch_size=together if together > 1 else None)
 
 
@@ -107,6 +113,22 @@ def noise_at(key, ids, shape: tuple[int, ...]):
     return jax.vmap(lambda i: jax.random.normal(jax.random.fold_in(key, i), shape))(ids)
 
 
+class PairSampler(eqx.Module):
+    """Draws a training batch of stored pairs; a pytree, so that new pairs compile nothing."""
+
+    root: Array
+    noise_id: Int[Array, " pairs"]
+    data_id: Int[Array, " pairs"]
+    data: Float[Array, "m ..."]
+    batch: int = eqx.field(static=True)
+
+    def __call__(self, key):
+        """(x0, x1), shape (batch, ...) each."""
+        rows = jax.random.randint(key, (self.batch,), 0, len(self.noise_id))
+        x0 = noise_at(self.root, self.noise_id[rows], self.data.shape[1:])
+        return x0, self.data[self.data_id[rows]]
+
+
 @dataclass(frozen=True)
 class Pairs:
     """Coupled pairs in eight bytes each: the number of a noise and the row of a datum.
@@ -126,16 +148,10 @@ class Pairs:
         """The noise of the given pairs, shape (len(rows), *shape)."""
         return noise_at(jax.random.key(self.seed), jnp.asarray(self.noise_id)[rows], shape)
 
-    def sampler(self, data, batch: int):
+    def sampler(self, data, batch: int) -> "PairSampler":
         """A function key → (x0, x1) for `flows.training.fit`, drawing `batch` stored pairs."""
-        data, noise_id = jnp.asarray(data), jnp.asarray(self.noise_id)
-        data_id, root = jnp.asarray(self.data_id), jax.random.key(self.seed)
-
-        def draw(key):
-            rows = jax.random.randint(key, (batch,), 0, len(noise_id))
-            return noise_at(root, noise_id[rows], data.shape[1:]), data[data_id[rows]]
-
-        return draw
+        return PairSampler(jax.random.key(self.seed), jnp.asarray(self.noise_id),
+                           jnp.asarray(self.data_id), jnp.asarray(data), batch)
 
     def save(self, path) -> None:
         """Write the pairs as a compressed .npz file."""
@@ -211,7 +227,8 @@ def stream_pairs(
         if warm and last is not None:
             start = last.target_potential(y) if n < m else last.g
         step = relative_epsilon(x, y, epsilon)
-        last = sinkhorn(x, y, epsilon=step, cost="dot", tol=tol, max_steps=max_steps, init=start)
+        last = sinkhorn(x, y, epsilon=step, cost="dot", tol=tol, max_steps=max_steps, init=start,
+                        block=STREAM if n > STREAM else None)
         j = last.sample_pairs(key_draw)
         yield Streamed(noise_id, np.asarray(rows[j], np.int32), float(last.sharpness()), last)
 

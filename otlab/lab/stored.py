@@ -48,7 +48,8 @@ def results_folder() -> Path:
                             "a checkout of OT Lab, or set OTLAB_RESULTS to that folder.")
 
 
-def stored(chapter: str, name: str, compute: Callable[[], Mapping], *, mode: str) -> Stored:
+def stored(chapter: str, name: str, compute: Callable[[], Mapping], *, mode: str,
+           options: str = "") -> Stored:
     """The result of `compute`: read from disk, computed now, or computed and saved.
 
     Args:
@@ -56,6 +57,7 @@ def stored(chapter: str, name: str, compute: Callable[[], Mapping], *, mode: str
         name: what was run, e.g. "digits"; the file's stem.
         compute: returns name → array (numbers, lists and numpy or jax arrays).
         mode: "read" what a long run left, "compute" without saving, or "save".
+        options: further options of the command that makes it, such as "-p images=mnist".
 
     Raises:
         ValueError: for another mode.
@@ -64,7 +66,7 @@ def stored(chapter: str, name: str, compute: Callable[[], Mapping], *, mode: str
     if mode not in MODES:
         raise ValueError(f"mode is one of {', '.join(MODES)}; got {mode!r}.")
     path = results_folder() / chapter / f"{name}.npz"
-    command = f"otlab run {chapter} --budget long"
+    command = " ".join(f"otlab run {chapter} --budget long {options}".split())
     if mode == "read":
         if not path.exists():
             raise FileNotFoundError(f"no saved result {chapter}/{name}.npz; `{command}` makes it.")

@@ -1,5 +1,7 @@
 """How good a flow is: curvature, reconstruction, energy and Fréchet distances."""
 
+from functools import partial
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -8,8 +10,6 @@ from jaxtyping import Array, Float
 
 from otlab.core.costs import squared_distances
 from otlab.core.networks import positive_int
-
-ROWS = 512  # rows of a distance matrix held at a time
 
 
 class Curvature(eqx.Module):
@@ -80,8 +80,8 @@ def total_variance(y: Array) -> Float[Array, ""]:
     return jnp.sum((y - y.mean(0)) ** 2) / len(y)
 
 
-@jax.jit
-def _mean_distance(x, y, apart):
+@partial(jax.jit, static_argnames="block")
+def _mean_distance(x, y, apart, block):
     """Mean over pairs of |x_i - y_j|, in blocks of rows; pairs i = j count zero when `apart`."""
     def row(args):
         i, point = args
@@ -90,10 +90,11 @@ def _mean_distance(x, y, apart):
         safe = jnp.where(squares > 0, squares, 1)      # the root has no slope at zero
         return jnp.sum(jnp.where(squares > 0, jnp.sqrt(safe), 0)) / len(y)
 
-    return jnp.mean(jax.lax.map(row, (jnp.arange(len(x)), x), batch_size=ROWS))
+    return jnp.mean(jax.lax.map(row, (jnp.arange(len(x)), x), batch_size=block))
 
 
-def energy_distance(x: Array, y: Array, *, unbiased: bool = True) -> Float[Array, ""]:
+def energy_distance(x: Array, y: Array, *, unbiased: bool = True,
+                    block: int = 512) -> Float[Array, ""]:
     r"""2 E|X - Y| - E|X - X'| - E|Y - Y'|, in units of length; zero only for equal laws.
 
     Args:
@@ -101,8 +102,9 @@ def energy_distance(x: Array, y: Array, *, unbiased: bool = True) -> Float[Array
         unbiased: True leaves out the pairs of a point with itself (U-statistic): mean zero for
             two samples of one law, so it can fall below zero. False keeps them (V-statistic):
             never negative, but two samples of one law give about E|X - X'| (1/n + 1/m).
+        block: rows of the distance matrix held at a time; not part of the answer.
 
-    Blocks of rows are summed in turn: no n x m array. Source: Székely and Rizzo (2013).
+    Source: Székely and Rizzo (2013).
     """
     _check_cloud("x", x)
     _check_cloud("y", y)
@@ -115,8 +117,9 @@ def energy_distance(x: Array, y: Array, *, unbiased: bool = True) -> Float[Array
     x, y = x.reshape(n, -1), y.reshape(m, -1)
     scale_x = jnp.asarray(n / (n - 1) if unbiased else 1.0, x.dtype)
     scale_y = jnp.asarray(m / (m - 1) if unbiased else 1.0, x.dtype)
-    return (2 * _mean_distance(x, y, False) - scale_x * _mean_distance(x, x, True)
-            - scale_y * _mean_distance(y, y, True))
+    block = positive_int("block", block)
+    return (2 * _mean_distance(x, y, False, block) - scale_x * _mean_distance(x, x, True, block)
+            - scale_y * _mean_distance(y, y, True, block))
 
 
 def frechet_distance(features_a, features_b, *, shrinkage: float = 0.0) -> float:

@@ -1,0 +1,72 @@
+"""The feature network learns, and its features are the layer under its logits."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from otlab.flows.features import FeatureCNN, _shift, features, logits, train_features
+
+
+@pytest.fixture(scope="module")
+def bars():
+    """Images 6 x 6 of one bright column (label 0) or row (label 1), with noise."""
+    keys = jax.random.split(jax.random.key(0), 4)
+    place = jax.random.randint(keys[0], (300, 1), 1, 5)
+    labels = jax.random.randint(keys[1], (300,), 0, 2)
+    line = jnp.arange(6) == place
+    images = jnp.where(labels[:, None, None] == 0, line[:, None, :], line[:, :, None])
+    return jnp.where(images, 1.0, -1.0) + 0.3 * jax.random.normal(keys[2], (300, 6, 6)), labels
+
+
+@pytest.fixture(scope="module")
+def trained(bars):
+    return train_features(jax.random.key(1), *bars, steps=60, batch=32, rate=5e-3)
+
+
+def test_oracle_bars_are_told_apart(trained):
+    assert trained.held_out == 60 and float(trained.accuracy) > 0.95
+
+
+def test_invariant_shuffled_labels_teach_nothing(bars):
+    images, labels = bars
+    shuffled = jax.random.permutation(jax.random.key(8), labels)
+    guess = train_features(jax.random.key(1), images, shuffled, steps=60, batch=32, rate=5e-3)
+    assert float(guess.accuracy) < 0.75                     # held-out images are truly unseen
+
+
+def test_invariant_logits_are_the_head_of_the_features(trained, bars):
+    images, model = bars[0][:7], trained.model
+    z = features(model, images, block=3)
+    assert z.shape == (7, 64)
+    np.testing.assert_allclose(logits(model, images), jax.vmap(model.head)(z), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(features(model, images.reshape(7, 36)), z, rtol=1e-4, atol=1e-5)
+
+
+def test_oracle_shift_moves_by_one_pixel():
+    x = jnp.arange(9.0).reshape(3, 3)
+    np.testing.assert_array_equal(_shift(x, jnp.array([1, 1])), x)
+    np.testing.assert_array_equal(_shift(x, jnp.array([2, 1])), x[jnp.array([1, 2, 2])])
+
+
+def test_gradient_flows_back_to_the_pixels(trained, bars):
+    slopes = jax.grad(lambda x: trained.model(x)[0])(bars[0][0])
+    assert jnp.isfinite(slopes).all() and jnp.abs(slopes).max() > 0
+
+
+def test_failure_sentences(bars, key):
+    images, labels = bars
+    with pytest.raises(ValueError, match=r"\(n, h, w\) and labels"):
+        train_features(key, images.reshape(300, 36), labels)
+    with pytest.raises(ValueError, match="NaN"):
+        train_features(key, images.at[0].set(jnp.nan), labels)
+    with pytest.raises(ValueError, match="whole numbers from 0"):
+        train_features(key, images, labels - 1)
+    with pytest.raises(ValueError, match="leaves none"):
+        train_features(key, images, labels, held_out=1.0)
+    with pytest.raises(ValueError, match=r"\(6, 6\) or \(36,\)"):
+        features(FeatureCNN((6, 6), 2, key=key), jnp.zeros((2, 8, 8)))
+    with pytest.raises(ValueError, match="n at least 1"):
+        features(FeatureCNN((6, 6), 2, key=key), jnp.zeros((0, 6, 6)))
+    with pytest.raises(ValueError, match="classes"):
+        FeatureCNN((6, 6), 1, key=key)

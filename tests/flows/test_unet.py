@@ -1,0 +1,86 @@
+"""The U-Net's layers against XLA's own, its symmetries, its shapes, its refusals."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from otlab.flows.unet import Conv, GroupNorm, UNet, fold, unfold
+
+
+@eqx.filter_jit
+def awake(shape, key):
+    """A U-Net whose last layer is no longer zero, made in one compilation."""
+    model = UNet(shape, (4, 8), key=key)
+    weight = jax.random.normal(key, model.conv_out.weight.shape)
+    return eqx.tree_at(lambda m: m.conv_out.weight, model, weight)
+
+
+def test_oracle_conv_is_the_convolution_of_xla(key):
+    conv = Conv(3, 4, key=key)
+    x = jax.random.normal(key, (5, 7, 3))
+    exact = jax.lax.conv_general_dilated(
+        x[None], conv.weight.reshape(3, 3, 3, 4), (1, 1), "SAME",
+        dimension_numbers=("NHWC", "HWIO", "NHWC"))[0] + conv.bias
+    np.testing.assert_allclose(conv(x), exact, atol=1e-5)
+
+
+def test_oracle_group_norm_in_numpy(key):
+    x = np.asarray(3 + 2 * jax.random.normal(key, (4, 6, 8)))
+    groups = x.reshape(24, 4, 2)
+    exact = (groups - groups.mean((0, 2), keepdims=True)) / np.sqrt(
+        groups.var((0, 2), keepdims=True) + 1e-5)
+    np.testing.assert_allclose(GroupNorm(8, 4)(x), exact.reshape(4, 6, 8), atol=1e-4)
+
+
+def test_invariant_fold_keeps_squares_together():
+    x = jnp.arange(32).reshape(4, 4, 2)
+    folded = fold(x)
+    np.testing.assert_array_equal(folded[0, 1], x[:2, 2:].reshape(-1))
+    np.testing.assert_array_equal(unfold(folded), x)
+
+
+@pytest.mark.parametrize("shape", [(7, 5), (14, 13)])
+def test_invariant_flat_and_square_images_move_alike(shape, key):
+    model = awake(shape, key)
+    assert model.patch == (2 if max(shape) > 12 else 1)
+    x = jax.random.normal(key, shape)
+
+    @eqx.filter_jit
+    def run(model, t):
+        return model(t, x), model(t, x.reshape(-1))
+
+    square, flat = run(model, jnp.float32(0.3))
+    assert square.shape == shape
+    np.testing.assert_allclose(square.reshape(-1), flat, rtol=1e-4, atol=1e-5)
+    late, _ = run(model, jnp.float32(0.9))
+    assert jnp.abs(late - square).max() > 1e-3                          # time is heard
+    assert (jnp.abs(square) > 0).all()                                  # every pixel is served
+
+
+def test_invariant_a_new_model_stands_still(key):
+    x = jax.random.normal(key, (8, 8))
+    v = eqx.filter_jit(lambda key: UNet((8, 8), (4, 8), key=key)(jnp.float32(0.5), x))(key)
+    assert v.shape == (8, 8) and not v.any()
+
+
+def test_gradient_reaches_every_array(key):
+    model = awake((8, 8), key)
+    x = jax.random.normal(key, (8, 8))
+    grads = eqx.filter_jit(eqx.filter_grad(lambda m: jnp.sum(m(jnp.float32(0.4), x) ** 2)))(model)
+    sizes = [float(jnp.abs(g).max()) for g in jax.tree.leaves(grads)]
+    assert min(sizes) > 0 and np.isfinite(sizes).all()
+
+
+def test_failure_sentences(key):
+    with pytest.raises(ValueError, match="multiple of four"):
+        UNet((8, 8), (4, 6), key=key)
+    with pytest.raises(ValueError, match="sides of at least 4"):
+        UNet((3, 8), key=key)
+    with pytest.raises(ValueError, match="too small. Give fewer"):
+        UNet((4, 4), (4, 4, 4, 4), key=key)
+    with pytest.raises(ValueError, match="patch must be 1"):
+        UNet((8, 8), (4, 8), patch=3, key=key)
+    with pytest.raises(ValueError, match=r"\(8, 8\) or \(64,\); got \(5, 64\).*vmap"):
+        awake((8, 8), key)(jnp.float32(0), jnp.ones((5, 64)))

@@ -91,5 +91,6 @@ html_theme_options = {
     "toc_title": "On this page",
     "pygments_light_style": "a11y-high-contrast-light",
     "pygments_dark_style": "a11y-high-contrast-dark",
-    "extra_footer": "",
+    "navbar_persistent": [],
+    "footer_content_items": ["copyright.html", "last-updated.html"],
 }

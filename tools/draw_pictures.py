@@ -15,16 +15,17 @@ BLUE, VERMILION, GREY = "#0072B2", "#D55E00", "#8a929a"
 def clouds(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Gaussian noise on the left, a half ring on the right, shape (n, 2) each."""
     rng = np.random.default_rng(seed)
-    x = rng.normal([-1.25, 0.0], 0.42, (n, 2))
+    x = rng.normal([-1.3, 0.0], [0.36, 0.48], (n, 2))
+    x = np.clip(x, [-2.0, -1.25], [-0.5, 1.25])
     angle = np.linspace(-1.25, 1.25, n) + rng.normal(0, 0.03, n)
     y = np.stack([0.35 + np.cos(angle), 1.15 * np.sin(angle)], 1) + rng.normal(0, 0.06, (n, 2))
     return x, y
 
 
-def panel(x, y, pairs, *, left: float, scale: float = 108, middle: float = 160) -> str:
+def panel(x, y, pairs, *, left: float, scale: float = 106, middle: float = 160) -> str:
     """Segments, then circles, then triangles, as SVG elements."""
     def place(p):
-        return left + scale * (p[0] + 1.95), middle - scale * p[1]
+        return left + scale * (p[0] + 2.05), middle - scale * p[1]
 
     parts = []
     for i, j in enumerate(pairs):
@@ -43,7 +44,7 @@ def hero() -> str:
     x, y = clouds(44, seed=3)
     best = linear_sum_assignment(((x[:, None] - y[None]) ** 2).sum(-1))[1]
     chance = np.random.default_rng(0).permutation(len(y))
-    body = panel(x, y, chance, left=20) + panel(x, y, best, left=440)
+    body = panel(x, y, chance, left=20) + panel(x, y, best, left=442)
     return (f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 840 320" width="840" '
             f'height="320">{body}</svg>\n')
 

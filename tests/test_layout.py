@@ -1,0 +1,186 @@
+"""The plan of the house: who may import whom, what stands where."""
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = ROOT / "otlab"
+ROOMS = sorted(p.name for p in PACKAGE.iterdir() if (p / "__init__.py").is_file())
+METHODS = [room for room in ROOMS if room not in ("core", "lab")]
+# room -> other parts of otlab that it may import
+ALLOWED = {room: {"core"} for room in METHODS} | {"core": set(), "lab": {"core"}}
+ALLOWED["flows"] = {"core", "couplings"}
+# what a room may not import at all, wherever in a module
+NEVER = {room: {"matplotlib", "plotly", "ipywidgets", "anywidget", "IPython", "papermill"}
+         for room in [*METHODS, "core"]}
+TORCH_ROOMS = {"steering", "representation", "training"}
+MODULES = sorted(p for p in PACKAGE.rglob("*.py"))
+
+
+def imports(source: str, package: str = "") -> list[str]:
+    """Dotted names that a module imports, at any depth, relative ones made absolute."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                parents = package.split(".")[:len(package.split(".")) - node.level + 1]
+                base = ".".join([*parents, *([node.module] if node.module else [])])
+            found += [base] + [f"{base}.{alias.name}" for alias in node.names]
+    return found
+
+
+def crossings(room: str, names: list[str]) -> set[str]:
+    """Imports of a room that point the wrong way."""
+    bad = set()
+    for name in names:
+        parts = name.split(".")
+        if parts[0] == "otlab" and len(parts) > 1 and parts[1] in ROOMS:
+            if parts[1] != room and parts[1] not in ALLOWED[room]:
+                bad.add(name)
+        if parts[0] in NEVER.get(room, ()) or parts[0] == "tests":
+            bad.add(name)
+        if parts[0] == "torch" and room not in TORCH_ROOMS | {"lab"}:
+            bad.add(name)
+    return bad
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_imports_point_down_only(path):
+    parts = path.relative_to(PACKAGE).parts
+    package = ".".join(("otlab", *parts[:-1]))
+    names = imports(path.read_text("utf-8"), package)
+    if len(parts) == 1:  # the package's own modules import nothing heavy
+        heavy = {"jax", "torch", "matplotlib", "numpy"} | {f"otlab.{room}" for room in ROOMS}
+        assert not heavy & set(names)
+    else:
+        assert not crossings(parts[0], names)
+
+
+def test_the_arrows_can_fail():
+    assert crossings("core", imports("from otlab.flows import paths"))
+    assert crossings("couplings", imports("def f():\n    import matplotlib.pyplot as plt"))
+    assert crossings("couplings", imports("from ..lab import figures", "otlab.couplings"))
+    assert crossings("flows", imports("import torch"))
+    assert not crossings("flows", imports("from ..couplings import sinkhorn", "otlab.flows"))
+
+
+@pytest.mark.parametrize("statement", ["import otlab", "import otlab.lab.cli"])
+def test_importing_is_light(statement):
+    heavy = ["jax", "torch", "matplotlib", "pandas", "plotly"]
+    code = f"import sys; {statement}; print(*(m for m in {heavy} if m in sys.modules))"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.split() == []
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_modules_say_what_they_are_and_stay_short(path):
+    source = path.read_text("utf-8")
+    assert len(source.splitlines()) <= 300, "more than 300 lines: it may hold two ideas"
+    assert not source.strip() or ast.get_docstring(ast.parse(source)), "no module docstring"
+    assert path.name not in ("utils.py", "helpers.py")
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_no_stubs_and_no_silenced_errors(path):
+    source = path.read_text("utf-8")
+    assert not re.search(r"\b(TODO|FIXME|XXX|NotImplementedError)\b", source)
+    bare = [n.lineno for n in ast.walk(ast.parse(source))
+            if isinstance(n, ast.ExceptHandler) and n.type is None]
+    assert not bare, f"bare except on line {bare}"
+
+
+def toc_files() -> list[str]:
+    found = []
+
+    def walk(entry):
+        if isinstance(entry, dict):
+            found.extend(entry[key] for key in ("root", "file") if key in entry)
+            for key in ("parts", "chapters", "sections"):
+                walk(entry.get(key))
+        elif isinstance(entry, list):
+            for item in entry:
+                walk(item)
+
+    walk(yaml.safe_load((ROOT / "jupyter_book" / "_toc.yml").read_text()))
+    return found
+
+
+def test_every_notebook_is_in_the_table_of_contents_once():
+    files = toc_files()
+    here = {str(p.relative_to(ROOT).with_suffix("")) for p in (ROOT / "notebooks").rglob("*.ipynb")
+            if ".ipynb_checkpoints" not in p.parts}
+    listed = [f for f in files if f.startswith("notebooks/")]
+    assert sorted(listed) == sorted(here)
+    assert len(files) == len(set(files))
+
+
+def test_every_page_of_the_table_of_contents_is_there():
+    book = ROOT / "jupyter_book"
+    for name in toc_files():
+        if name.startswith("api/"):
+            assert name == "api/index" or name.removeprefix("api/") in ROOMS
+        elif not name.startswith("notebooks/"):
+            assert (book / f"{name}.md").is_file(), name
+
+
+def test_every_room_has_its_reference_page():
+    rooms = {name.removeprefix("api/") for name in toc_files() if name.startswith("api/")}
+    assert rooms - {"index"} == {room for room in ROOMS if room_has_modules(room)}
+
+
+def room_has_modules(room: str) -> bool:
+    return any(p.name != "__init__.py" for p in (PACKAGE / room).glob("*.py"))
+
+
+@pytest.mark.parametrize("room", METHODS)
+def test_every_module_of_a_room_is_tested(room):
+    """By name in the room's tests, or through a module of the same room that uses it."""
+    tests = "".join(p.read_text() for p in (ROOT / "tests" / room).glob("test_*.py"))
+    modules = {p.stem: p.read_text() for p in (PACKAGE / room).glob("*.py") if p.stem != "__init__"}
+    tested = {name for name in modules if re.search(rf"\b{name}\b", tests)}
+    grown = True
+    while grown:
+        used = {name.split(".")[2] for module in tested for name in imports(modules[module])
+                if name.startswith(f"otlab.{room}.")} & set(modules)
+        grown = not used <= tested
+        tested |= used
+    assert not set(modules) - tested, f"no test in tests/{room} reaches {set(modules) - tested}"
+
+
+MACHINE = re.compile(r"(?<![\w.])/(?:home|root|Users|work|mnt|tmp/[a-z])[/\w.-]*|[A-Z]:\\\\")
+TEXTS = [p for folder in ("otlab", "tests", "tools", "jupyter_book", "notebooks", "binder",
+                          ".github", ".ci")
+         for p in (ROOT / folder).rglob("*")
+         if p.suffix in {".py", ".md", ".yml", ".yaml", ".ipynb", ".sh", ".js", ".css", ".toml"}
+         and not {"__pycache__", "_build", ".ipynb_checkpoints", ".cache"} & set(p.parts)]
+
+
+@pytest.mark.parametrize("path", TEXTS, ids=lambda p: str(p.relative_to(ROOT)))
+def test_no_path_of_one_machine(path):
+    if path == Path(__file__).resolve():
+        return
+    found = [m[0] for m in MACHINE.finditer(path.read_text("utf-8"))]
+    assert not found, f"absolute paths: {found[:3]}"
+
+
+def test_no_stray_settings():
+    assert not list(ROOT.glob("setup.py")) and not list(ROOT.glob("setup.cfg"))
+    for name in ("README.md", "LICENSE", "CITATION.cff", "CONTRIBUTING.md", "CHANGELOG.md",
+                 "Makefile", "pyproject.toml", "requirements.lock", "environment.yml"):
+        assert (ROOT / name).is_file(), name
+
+
+@pytest.mark.parametrize("target", ["help", "lab", "test", "setup", "book", "bench", "lock",
+                                    "clean"])
+def test_the_makefile_has_each_target_and_says_what_it_does(target):
+    text = (ROOT / "Makefile").read_text()
+    assert re.search(rf"^{target}:.*## \w", text, re.M)

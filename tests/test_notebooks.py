@@ -1,0 +1,101 @@
+"""nbval, as `make test` calls it, catches a broken cell and a wrong checked output."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def runner():
+    """tools/run_tests.py, so that its very options are tested."""
+    spec = importlib.util.spec_from_file_location("run_tests", ROOT / "tools" / "run_tests.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def small():
+    """A notebook with one cell that checks itself and one whose output is compared."""
+    checked = new_code_cell("# NBVAL_CHECK_OUTPUT\nprint('total', total)", execution_count=2,
+                            outputs=[new_output("stream", name="stdout", text="total 6\n")])
+    checked.metadata.tags = ["keep_output"]
+    nb = new_notebook(cells=[
+        new_markdown_cell("# A small one"),
+        new_code_cell("total = sum([1, 2, 3])\nassert total == 6", execution_count=1), checked])
+    nb.metadata.kernelspec = {"name": "some-other-kernel", "display_name": "Other",
+                              "language": "python"}
+    return nb
+
+
+def nbval(folder: Path, *notebooks) -> subprocess.CompletedProcess:
+    """The nbval stage of `make test` on these notebooks."""
+    names = []
+    for i, nb in enumerate(notebooks):
+        nbformat.write(nb, folder / f"notebook_{i}.ipynb")
+        names.append(f"notebook_{i}.ipynb")
+    command = [sys.executable, "-m", "pytest", "-q", "-c", os.devnull, f"--rootdir={folder}",
+               *runner().NBVAL, *names]
+    clean = {k: v for k, v in os.environ.items() if not k.startswith("PYTEST_")}
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=180,
+                          env=clean)
+
+
+@pytest.mark.slow
+def test_a_broken_cell_and_a_wrong_output_are_caught_and_nothing_else(tmp_path):
+    """The notebooks name a kernel that is not installed: this interpreter runs them all the same."""
+    good, broken, wrong = small(), small(), small()
+    broken.cells[1].source = broken.cells[1].source.replace("== 6", "== 7")
+    wrong.cells[2].outputs[0].text = "total 7\n"
+    done = nbval(tmp_path, good, broken, wrong)
+    assert done.returncode == 1, done.stdout
+    failed = [line for line in done.stdout.splitlines() if line.startswith("FAILED")]
+    assert not any("notebook_0" in line for line in failed)
+    assert any("notebook_1" in line for line in failed)
+    assert any("notebook_2" in line for line in failed)
+    assert "AssertionError" in done.stdout
+    assert "total 7" in done.stdout and "total 6" in done.stdout
+
+
+@pytest.mark.slow
+def test_a_copy_of_a_real_notebook_with_a_broken_cell_is_caught(tmp_path):
+    source = min((ROOT / "notebooks").rglob("*.ipynb"), key=lambda p: p.stat().st_size)
+    nb = nbformat.read(source, as_version=4)
+    first = next(i for i, cell in enumerate(nb.cells) if cell.cell_type == "code")
+    nb.cells = nb.cells[:first + 1]
+    nb.cells[first].source += "\nassert 1 + 1 == 3, 'put here by a test'"
+    done = nbval(tmp_path, nb)
+    assert done.returncode == 1, done.stdout
+    assert "put here by a test" in done.stdout
+
+
+def test_the_stage_reads_every_notebook():
+    stages = {stage.name: stage for stage in runner().stages()}
+    here = {p.relative_to(ROOT).as_posix() for p in (ROOT / "notebooks").rglob("*.ipynb")
+            if ".ipynb_checkpoints" not in p.parts}
+    assert here and here <= set(stages["nbval"].command)
+    assert stages["nbval"].environment["OTLAB_BUDGET"] == "smoke"
+
+
+def test_a_failing_stage_makes_the_whole_fail(monkeypatch, capsys):
+    module = runner()
+    ran = []
+
+    def stage(name, code):
+        return module.Stage(name, name, [sys.executable, "-c", f"raise SystemExit({code})"])
+
+    monkeypatch.setattr(module, "stages", lambda: [stage("one", 0), stage("two", 3),
+                                                   stage("three", 0)])
+    real = module.run
+    monkeypatch.setattr(module, "run", lambda s: ran.append(s.name) or real(s))
+    assert module.main([]) == 1
+    assert ran == ["one", "two", "three"]
+    assert "FAILED: two" in capsys.readouterr().out
+    assert module.main(["--only", "one"]) == 0

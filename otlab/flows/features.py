@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from otlab.core.networks import positive_int
+from otlab.flows.sampling import in_blocks
 from otlab.flows.training import minimise
 from otlab.flows.unet import Conv, Dense, GroupNorm, fold
 
@@ -139,7 +140,7 @@ def logits(model: FeatureCNN, images: Array, *, block: int = 512) -> Float[Array
 
 @eqx.filter_jit
 def _each(model, images, hidden, block):
-    return jax.lax.map(model.features if hidden else model, images, batch_size=block)
+    return in_blocks(jax.vmap(model.features if hidden else model), images, block)
 
 
 def _images(images):

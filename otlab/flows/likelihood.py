@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from otlab.core.networks import positive_int
-from otlab.flows.sampling import METHODS
+from otlab.flows.sampling import METHODS, in_blocks
 
 DIVERGENCES = ("exact", "hutchinson")
 
@@ -104,7 +104,7 @@ def _log_likelihood(model, x1, keys, steps, probes, method, base, block):
         # Backwards in time the integral comes out with its sign changed.
         return base(end.x) + end.divergence
 
-    return jax.lax.map(one, (x1, keys), batch_size=block)
+    return in_blocks(jax.vmap(one), (x1, keys), block)
 
 
 class State(eqx.Module):

@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 
 from otlab.core.costs import squared_distances
 from otlab.core.networks import positive_int
+from otlab.flows.sampling import in_blocks
 
 
 class Curvature(eqx.Module):
@@ -90,7 +91,7 @@ def _mean_distance(x, y, apart, block):
         safe = jnp.where(squares > 0, squares, 1)      # the root has no slope at zero
         return jnp.sum(jnp.where(squares > 0, jnp.sqrt(safe), 0)) / len(y)
 
-    return jnp.mean(jax.lax.map(row, (jnp.arange(len(x)), x), batch_size=block))
+    return jnp.mean(in_blocks(jax.vmap(row), (jnp.arange(len(x)), x), block))
 
 
 def energy_distance(x: Array, y: Array, *, unbiased: bool = True,

@@ -81,12 +81,27 @@ def _sample(model, x0, steps, start, stop, method, block):
             return stepper(v, start + k.astype(dt.dtype) * dt, x, dt)
         return jax.lax.fori_loop(jnp.zeros_like(steps), steps, body, x)
 
-    if len(x0) <= block:
-        return carry(x0)
-    whole = len(x0) // block * block
-    blocks = x0[:whole].reshape(-1, block, *x0.shape[1:])
-    moved = jax.lax.map(carry, blocks).reshape(whole, *x0.shape[1:])
-    return jnp.concatenate([moved, carry(x0[whole:])]) if whole < len(x0) else moved
+    return in_blocks(carry, x0, block)
+
+
+def in_blocks(function, rows, block: int):
+    """function(rows) for a function that treats rows alike, at most `block` of them at a time.
+
+    rows: a pytree of arrays with a leading axis n. The blocks are made even and the last is
+    filled up with copies of the first row, so that `function` is compiled once.
+    """
+    n = len(jax.tree.leaves(rows)[0])
+    blocks = -(-n // block)
+    if blocks == 1:
+        return function(rows)
+    size = -(-n // blocks)
+
+    def cut(x):
+        filler = jnp.broadcast_to(x[:1], (blocks * size - n, *x.shape[1:]))
+        return jnp.concatenate([x, filler]).reshape(blocks, size, *x.shape[1:])
+
+    results = jax.lax.map(function, jax.tree.map(cut, rows))
+    return jax.tree.map(lambda y: y.reshape(blocks * size, *y.shape[2:])[:n], results)
 
 
 def trajectory(model, x0: Array, *, steps: int, method: str = "euler",

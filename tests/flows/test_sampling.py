@@ -82,7 +82,7 @@ def test_invariant_trajectory_ends_where_sample_does(field, cloud):
     np.testing.assert_allclose(path.x[-1], end, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("block", [1, 4, 6, 100])
+@pytest.mark.parametrize("block", [1, 4, 6])
 def test_invariant_blocks_do_not_change_the_answer(field, cloud, block):
     np.testing.assert_allclose(sample(field, cloud, steps=3, block=block),
                                sample(field, cloud, steps=3), rtol=1e-5, atol=1e-6)

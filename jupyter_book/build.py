@@ -48,12 +48,18 @@ def build(out: Path, *, budget: str = "page", fresh: bool = False) -> None:
         folder = ROOT / "_build" / "chapters" / notebook.stem
         chapters.run(ROOT, notebook, folder, budget, fresh)
         executed[notebook] = folder
+    stamp, key = work / "fingerprint", chapters.book_fingerprint(ROOT, executed.values(), out)
+    if not fresh and stamp.is_file() and stamp.read_text() == key and (out / "index.html").exists():
+        print(f"The book in {os.path.relpath(out)} is unchanged.", flush=True)
+        return
+    stamp.unlink(missing_ok=True)
     print("2/3 pages", flush=True)
     stage.stage(ROOT, work / "source", executed)
     (out / "_static").mkdir(parents=True, exist_ok=True)  # the theme copies its logo there first
     sphinx(work / "source", out, work / "doctrees", fresh)
     print("3/3 tidying and checking every page", flush=True)
     finish.finish(ROOT, out)
+    stamp.write_text(key)
     print(f"The book is in {os.path.relpath(out)}: {len(list(out.rglob('*.html')))} pages, "
           f"{time.monotonic() - start:.0f} s. Open index.html there.", flush=True)
 

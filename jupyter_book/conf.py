@@ -15,8 +15,8 @@ author = "The OT Lab authors"
 copyright = "The OT Lab authors, Apache-2.0"
 version = release = metadata.version("otlab")
 language = "en"
-repository = next(line.split(", ", 1)[1] for line in metadata.metadata("otlab").get_all("Project-URL")
-                  if line.startswith("Source, "))
+links = dict(link.split(", ", 1) for link in metadata.metadata("otlab").get_all("Project-URL"))
+repository = links["Source"]
 
 extensions = [
     "myst_nb",
@@ -31,7 +31,6 @@ extensions = [
 ]
 exclude_patterns = ["_build", "_ext", "**.ipynb_checkpoints", "jupyter_execute"]
 external_toc_path = "_toc.yml"
-suppress_warnings = ["config.cache"]  # a local extension holds functions; nothing is pickled wrongly
 
 # Text and notebooks: executed already, so nothing runs here.
 nb_execution_mode = "off"
@@ -75,6 +74,8 @@ html_copy_source = True
 html_sourcelink_suffix = ""
 html_last_updated_fmt = "%Y-%m-%d"
 html_show_sphinx = False
+html_use_index = False
+html_domain_indices = False
 html_context = {"default_mode": "auto"}
 html_theme_options = {
     "logo": {"image_light": "_static/logo.svg", "image_dark": "_static/logo.svg", "text": "OT Lab",

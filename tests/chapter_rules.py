@@ -7,7 +7,8 @@ MAX_LINES = 30
 DRAWS = {"subplots", "figure", "subplot_mosaic"}
 SHOWS = {"show", "explore"}
 FORBIDDEN = {
-    "an install command": re.compile(r"(^|\s)[!%]\s*(pip|conda|uv|mamba)\b|subprocess.*\bpip\b", re.M),
+    "an install command": re.compile(r"(^|\s)[!%]\s*(pip|conda|uv|mamba)\b|subprocess.*\bpip\b",
+                                     re.M),
     "a shell command": re.compile(r"^\s*!|os\.system\(|get_ipython\(", re.M),
     "a download": re.compile(r"urlopen|urlretrieve|requests\.|fetch_openml|download\s*=\s*True"
                              r"|hf_hub|https?://"),
@@ -127,7 +128,7 @@ def figures_are_described(nb) -> list[str]:
         if any(names_of(c) in DRAWS for c in found) and not shows and not image.get("alt"):
             helper = any(isinstance(n, ast.FunctionDef) for n in ast.walk(parse(cell)))
             if not helper:
-                out.append(f"code cell {number}: a figure without figures.show(fig, alt=, caption=)")
+                out.append(f"code cell {number}: a figure without show(fig, alt=, caption=)")
     return out
 
 

@@ -62,7 +62,7 @@ def good():
         new_code_cell('seed = 0\nbudget = "page"  # smoke | page',
                       metadata={"tags": ["parameters"]}),
         new_code_cell("fig, ax = plt.subplots()\n"
-                      "figures.show(fig, alt='One blue point is here.', caption='It is blue, see.')"),
+                      "figures.show(fig, alt='A blue point is here.', caption='It is blue, see.')"),
         checked,
         new_code_cell("claims_table([Claim('a', 'b', 'c', 1, judge(holds=True))], chapter='x', "
                       "seconds=budget)"),
@@ -107,7 +107,7 @@ def test_each_rule_can_fail(good, rule):
 
 
 @pytest.mark.parametrize("source", [
-    "np.random.seed(0)", "os.chdir('..')", "open('/" + "home/me/x.csv')", "fetch_openml('mnist_784')",
+    "np.random.seed(0)", "os.chdir('..')", "open('/" + "home/me/x.csv')", "fetch_openml('mnist')",
     "warnings.filterwarnings('ignore')", "%pip install ott-jax", "!ls", "urlretrieve('x')"])
 def test_forbidden_things_are_seen(good, source):
     good.cells.append(new_code_cell(source))

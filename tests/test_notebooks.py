@@ -50,7 +50,7 @@ def nbval(folder: Path, *notebooks) -> subprocess.CompletedProcess:
 
 @pytest.mark.slow
 def test_a_broken_cell_and_a_wrong_output_are_caught_and_nothing_else(tmp_path):
-    """The notebooks name a kernel that is not installed: this interpreter runs them all the same."""
+    """They name a kernel that is not installed: this interpreter runs them all the same."""
     good, broken, wrong = small(), small(), small()
     broken.cells[1].source = broken.cells[1].source.replace("== 6", "== 7")
     wrong.cells[2].outputs[0].text = "total 7\n"

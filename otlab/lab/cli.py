@@ -77,7 +77,7 @@ def _common(command: argparse.ArgumentParser) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command; returns the exit code. Mistakes are one sentence on stderr."""
-    _stop_on_term()
+    before = _stop_on_term()
     try:
         arguments = parser().parse_args(argv)
         return arguments.handler(arguments) or 0
@@ -90,16 +90,19 @@ def main(argv: list[str] | None = None) -> int:
     except BrokenPipeError:  # otlab list | head
         sys.stderr.close()
         return 141
+    finally:
+        if before is not None:
+            signal.signal(signal.SIGTERM, before)
 
 
-def _stop_on_term() -> None:
+def _stop_on_term():
     """A polite kill ends a run as Ctrl-C does, so that nothing finished is lost."""
     def stop(signum, frame):
         signal.raise_signal(signal.SIGINT)
     try:
-        signal.signal(signal.SIGTERM, stop)
+        return signal.signal(signal.SIGTERM, stop)
     except ValueError:
-        pass  # not the main thread
+        return None  # not the main thread
 
 
 def _list(arguments) -> int:
@@ -134,6 +137,7 @@ def _run(arguments) -> int:
     from otlab.lab.progress import cell_progress
     from otlab.lab.run import execute, free_folder
 
+    _keep_inside()
     out = free_folder(arguments.out or _new_folder(chapter.name))
     if arguments.out and out != arguments.out:
         print(f"{arguments.out} already holds something, which stays; this run goes to {out}.",
@@ -159,6 +163,15 @@ def _new_folder(name: str) -> Path:
     return Path("runs") / name / datetime.datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
 
 
+def _keep_inside() -> None:
+    """Let matplotlib keep its font list under .cache, not at home."""
+    import os
+
+    from otlab.lab.chapters import cache
+
+    os.environ.setdefault("MPLCONFIGDIR", str(cache() / "matplotlib"))
+
+
 def _sweep(arguments) -> int:
     from otlab.lab.chapters import find_chapter
     from otlab.lab.grid import read_grid
@@ -169,9 +182,16 @@ def _sweep(arguments) -> int:
         raise LabError(f"--workers wants at least 1; got {arguments.workers}.")
     from otlab.lab.sweep import sweep
 
-    done = sweep(chapter, grid, out=arguments.out or Path("runs") / chapter.name / "sweep",
-                 workers=arguments.workers, scheduler=arguments.scheduler,
-                 fresh=arguments.fresh, timeout=arguments.timeout)
+    out = arguments.out or Path("runs") / chapter.name / "sweep"
+    _keep_inside()
+    try:
+        done = sweep(chapter, grid, out=out, workers=arguments.workers,
+                     scheduler=arguments.scheduler, fresh=arguments.fresh,
+                     timeout=arguments.timeout)
+    except KeyboardInterrupt:
+        print(f"otlab: stopped; finished runs are kept in {out}, and the same command goes on "
+              "from there.", file=sys.stderr)
+        return 130
     print(done.sentence(), file=sys.stderr if done.failed else sys.stdout)
     return 1 if done.failed else 0
 

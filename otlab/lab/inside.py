@@ -18,20 +18,26 @@ PACKAGES = ("otlab", "jax", "jaxlib", "equinox", "optax", "diffrax", "ott-jax", 
 _before: dict = {}
 
 
-def remember() -> None:
-    """Note, in a kernel that has just started, what every run must find again."""
-    try:
+def remember(with_jax: bool) -> None:
+    """Note, in a kernel that has just started, what every run must find again.
+
+    with_jax: import jax now, to know its settings before a chapter changes them.
+    """
+    settings = None
+    if with_jax:
         import jax
+
         settings = dict(jax.config.values)
-    except ImportError:
-        settings = {}
     _before.update(cwd=os.getcwd(), environ=dict(os.environ), path=list(sys.path),
                    filters=list(warnings.filters), jax=settings)
 
 
-def wipe() -> None:
-    """Bring the kernel back to what `remember` saw."""
+def wipe() -> bool:
+    """Bring the kernel back to what `remember` saw; False when that cannot be known."""
     from IPython import get_ipython
+
+    if "jax" in sys.modules and _before["jax"] is None:
+        return False
 
     if "ipywidgets" in sys.modules:
         sys.modules["ipywidgets"].Widget.close_all()
@@ -57,6 +63,7 @@ def wipe() -> None:
     get_ipython().reset(new_session=True, aggressive=False)
     get_ipython().execution_count = 1
     gc.collect()
+    return True
 
 
 def facts() -> dict:

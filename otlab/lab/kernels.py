@@ -55,6 +55,21 @@ def environment(extra: dict[str, str] | None = None) -> dict[str, str]:
     return settings | (extra or {})
 
 
+def _scratch() -> Path:
+    """A new folder for sockets and logs, named after this process; those of dead ones go."""
+    base = cache() / "kernels"
+    if len(str(base)) > 60:  # the path of a socket holds 107 bytes
+        base = Path(tempfile.gettempdir()) / "otlab-kernels"
+    base.mkdir(parents=True, exist_ok=True)
+    for old in base.glob("*-*"):
+        with suppress(ValueError, PermissionError):
+            try:
+                os.kill(int(old.name.split("-")[0]), 0)
+            except ProcessLookupError:
+                shutil.rmtree(old, ignore_errors=True)
+    return Path(tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=base))
+
+
 class Kernel:
     """One kernel process with its client and its own event loop; for one thread at a time.
 
@@ -64,7 +79,7 @@ class Kernel:
     def __init__(self, cwd: Path | str, extra: dict[str, str] | None = None):
         self.cwd, self.extra, self.runs = str(cwd), dict(extra or {}), 0
         self._runner = asyncio.Runner()
-        self._scratch = Path(tempfile.mkdtemp(prefix="otlab-"))
+        self._scratch = _scratch()
         try:
             self._runner.run(self._start())
         except BaseException:
@@ -165,6 +180,9 @@ class _Client(PapermillNotebookClient):
             except CellExecutionError as error:
                 self.nb_man.cell_exception(self.nb.cells[index], index, exception=error)
                 break
+            except BaseException:  # the kernel died, time is up, Ctrl-C
+                cell.metadata.papermill["status"] = self.nb_man.FAILED
+                raise
             finally:
                 self.nb_man.cell_complete(self.nb.cells[index], index)
 
@@ -175,16 +193,17 @@ _lock = threading.Lock()
 
 
 @contextmanager
-def kernel(cwd: Path | str, extra: dict[str, str] | None = None, *, warm: bool = False):
+def kernel(cwd: Path | str, extra: dict[str, str] | None = None, *, warm: bool = False,
+           with_jax: bool = True):
     """A kernel for one run: new, or with ``warm`` one that this process kept and has wiped.
 
-    A kernel that ran into an error of its own (dead, too slow, Ctrl-C) is not kept.
+    with_jax: the run will import jax. A kernel that ran into an error of its own (dead, too slow, Ctrl-C) is not kept.
     """
     kept = _take(str(cwd), dict(extra or {})) if warm else None
     current = kept or Kernel(cwd, extra)
     try:
         if warm and kept is None:
-            current.ask(f"{INSIDE}.remember()")
+            current.ask(f"{INSIDE}.remember({with_jax})")
         yield current
     except BaseException:
         current.stop()
@@ -227,7 +246,6 @@ def _take(cwd: str, extra: dict[str, str]) -> Kernel | None:
 
 def _wiped(current: Kernel) -> bool:
     try:
-        current.ask(f"{INSIDE}.wipe()")
-        return True
+        return current.ask(f"{INSIDE}.wipe()")
     except Exception:
         return False

@@ -78,7 +78,7 @@ def execute(path: str | Path | Chapter, *, parameters: Mapping[str, Any] | None 
     facts = {"versions": {"python": platform.python_version()}, "device": platform.machine()}
     watch.notebook_start()
     try:
-        with kernel(chapter.path.parent, extra, warm=warm) as current:
+        with kernel(chapter.path.parent, extra, warm=warm, with_jax=_needs_jax(nb)) as current:
             start = time.monotonic()
             current.run(nb, watch, timeout=timeout)
             seconds = time.monotonic() - start
@@ -197,6 +197,11 @@ class _Watch(NotebookExecutionManager):
         if self.on_cell and index in self.numbers:
             self.on_cell(CellEvent(self.numbers.index(index) + 1, len(self.numbers),
                                    self._heading(index), state, seconds))
+
+
+def _needs_jax(nb) -> bool:
+    """Whether a cell speaks of jax, or of otlab, which brings it."""
+    return any(_runs(cell) and re.search(r"\b(jax|otlab)\b", cell.source) for cell in nb.cells)
 
 
 def _runs(cell) -> bool:

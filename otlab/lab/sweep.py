@@ -9,8 +9,9 @@ another; a killed kernel is replaced. Results travel to this process, which alon
 import logging
 import os
 import signal
+import uuid
 from collections.abc import Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,8 @@ from otlab.lab.parameters import LabError
 from otlab.lab.result import dumps, write_atomically
 from otlab.lab.run import execute, read_result
 
+_SWEEP = uuid.uuid4().hex  # this process's sweeps, among those of one cluster
+ANSWER = 10  # seconds that a scheduler has to answer
 ATTEMPTS = 3  # of one run whose kernel or worker dies
 
 
@@ -79,15 +82,17 @@ def sweep(chapter: Chapter, grid: Grid, *, out: Path | str, workers: int = 2,
     finished = {key for key in points if _finished(out, key)}
     jobs = [_job(chapter, key, point, fresh, timeout) for key, point in points.items()
             if key not in finished]
+    complete = False
     try:
         if jobs:
             with _cluster(min(workers, len(jobs)), scheduler) as client, \
                     run_progress(len(points), len(finished), stream) as tell:
                 _collect(client, jobs, out, grid.swept, points, tell)
+        complete = True
     finally:
         from otlab.lab.table import write_table
 
-        files = write_table(out, chapter, grid.swept, points)
+        files = write_table(out, chapter, grid.swept, points, plot=complete)
     results = {key: read_result(out / "runs" / key) for key in points}
     failed = [{"at": _label(grid.swept, points[key]), "why": _why(result)}
               for key, result in results.items() if not result or result["status"] != "ok"]
@@ -96,18 +101,27 @@ def sweep(chapter: Chapter, grid: Grid, *, out: Path | str, workers: int = 2,
 
 def run_point(job: Mapping[str, Any]) -> dict:
     """One run, on a worker: its result and its notebook as text."""
-    from otlab.lab.kernels import cache as _  # noqa: F401  heavy imports happen here, on the worker
-
     chapter = _chapter_here(job)
     for _attempt in range(ATTEMPTS):
         result = execute(chapter, parameters=job["parameters"], html=False,
                          timeout=job["timeout"], warm=not job["fresh"])
         died = result.error and result.error["name"] == "KernelDied"
-        if not died or _KernelsEndWithWorker.closing:
+        if not died or job["sweep"] in _stopped:
             break
     import nbformat
 
     return {"result": result.data(), "notebook": nbformat.writes(result.notebook)}
+
+
+_stopped: set[str] = set()  # sweeps that were given up, on this worker
+
+
+def stop_runs(sweep_id: str) -> None:
+    """On a worker: end what runs now, and start it no more."""
+    from otlab.lab.kernels import kill_all
+
+    _stopped.add(sweep_id)
+    kill_all()
 
 
 class _KernelsEndWithWorker:
@@ -115,7 +129,6 @@ class _KernelsEndWithWorker:
     which reaches a local worker too; the sweep itself answers it."""
 
     name = "otlab-kernels"
-    closing = False
 
     def __init__(self, shield: bool):
         self.shield = shield
@@ -127,7 +140,6 @@ class _KernelsEndWithWorker:
     def teardown(self, worker):
         from otlab.lab.kernels import kill_all
 
-        _KernelsEndWithWorker.closing = True
         kill_all()
 
 
@@ -138,10 +150,10 @@ def _cluster(workers: int, scheduler: str | None):
     import dask
     from distributed import Client, LocalCluster, WorkerPlugin
 
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    _hush()
     plugin = type("_Plugin", (_KernelsEndWithWorker, WorkerPlugin), {})
     settings = {"distributed.scheduler.allowed-failures": ATTEMPTS - 1,
-                "distributed.comm.timeouts.connect": "20s",
+                "distributed.comm.timeouts.connect": "30s",
                 "distributed.worker.profile.enabled": False}
     with dask.config.set(settings):
         local = None
@@ -151,7 +163,8 @@ def _cluster(workers: int, scheduler: str | None):
                                  silence_logs=logging.CRITICAL,
                                  local_directory=str(cache() / "dask"))
         try:
-            client = Client(local or scheduler, timeout="20s", set_as_default=False)
+            client = Client(local or scheduler, timeout=60 if local else ANSWER,
+                            set_as_default=False)
         except (OSError, ValueError) as error:
             raise SweepStopped(f"no Dask scheduler answered at {scheduler!r}; start one with "
                                "`dask scheduler`, or leave --scheduler away.") from error
@@ -160,9 +173,20 @@ def _cluster(workers: int, scheduler: str | None):
             _wait_for_workers(client, scheduler)
             yield client
         finally:
-            client.close()
+            with suppress(Exception):  # a cluster that died has nothing left to close
+                client.close(timeout=5)
             if local is not None:
-                local.close(timeout=5)
+                with suppress(Exception):
+                    local.close(timeout=20)
+
+
+def _hush():
+    """Dask reports each lost connection; a sweep says in its own words what matters."""
+    for name in list(logging.root.manager.loggerDict):
+        if name.split(".")[0] in ("distributed", "tornado"):
+            logger = logging.getLogger(name)
+            logger.handlers[:] = [logging.NullHandler()]
+            logger.propagate = False
 
 
 def _wait_for_workers(client, scheduler):
@@ -177,7 +201,7 @@ def _collect(client, jobs, out, swept, points, tell):
     """Submit everything, write each run the moment it arrives."""
     from distributed import as_completed
 
-    futures = {client.submit(run_point, job, key=f"otlab-{job['key']}-{os.getpid()}", pure=False):
+    futures = {client.submit(run_point, job, key=f"otlab-{job['key']}-{job['sweep']}", pure=False):
                job["key"] for job in jobs}
     try:
         for future in as_completed(futures, loop=client.loop):
@@ -201,7 +225,9 @@ def _collect(client, jobs, out, swept, points, tell):
                                    "the same command goes on from there.")
             future.release()
     except BaseException:
-        client.cancel(list(futures), force=True)
+        with suppress(Exception):
+            client.cancel(list(futures), force=True)
+            client.run(stop_runs, jobs[0]["sweep"], on_error="ignore")
         raise
 
 
@@ -214,7 +240,7 @@ def keep_run(folder: Path, result: dict, notebook: str | None = None) -> None:
 
 def _job(chapter, key, point, fresh, timeout) -> dict:
     return {"key": key, "path": str(chapter.path), "parameters": point, "fresh": fresh,
-            "timeout": timeout, "source": chapter.path.read_text(encoding="utf-8")}
+            "sweep": _SWEEP, "timeout": timeout, "source": chapter.path.read_text(encoding="utf-8")}
 
 
 def _chapter_here(job) -> Chapter:

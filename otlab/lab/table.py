@@ -15,7 +15,8 @@ NUMBERS = ("seconds", "value", "low", "high")
 
 
 def write_table(out: Path, chapter: Chapter, swept: tuple[str, ...],
-                points: Mapping[str, Mapping[str, Any]]) -> tuple[str, ...]:
+                points: Mapping[str, Mapping[str, Any]], *, plot: bool = True
+                ) -> tuple[str, ...]:
     """Write table.parquet, table.csv, plot.png and plot.svg; returns the names written.
 
     Each row is one run and one claim or number: run, the parameters, status, seconds, kind
@@ -40,7 +41,7 @@ def write_table(out: Path, chapter: Chapter, swept: tuple[str, ...],
     write_atomically(out / "table.parquet", buffer.getvalue())
     write_atomically(out / "table.csv", table.to_csv(index=False))
     names = ["table.parquet", "table.csv"]
-    for kind, data in _plots(table, chapter, swept).items():
+    for kind, data in (_plots(table, chapter, swept) if plot else {}).items():
         write_atomically(out / f"plot.{kind}", data)
         names.append(f"plot.{kind}")
     return tuple(names)

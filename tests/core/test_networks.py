@@ -31,21 +31,21 @@ def test_invariant_the_two_ends_of_time_look_different():
 
 
 def test_invariant_a_batch_is_its_points(key):
-    v = Velocity(4, width=8, key=key)
-    x = jax.random.normal(key, (5, 4))
+    v = Velocity(2, width=8, depth=2, key=key)
+    x = jax.random.normal(key, (5, 2))
     t = jnp.linspace(0, 1, 5)
     many = jax.vmap(v)(t, x)
-    assert many.shape == (5, 4)
+    assert many.shape == (5, 2)
     np.testing.assert_allclose(many[2], v(t[2], x[2]), rtol=1e-5, atol=1e-6)
 
 
 def test_invariant_float64_stays_float64(key, float64):
-    v = Velocity(2, width=4, key=key)
+    v = Velocity(2, width=8, depth=2, key=key)
     assert v(jnp.float64(0.5), jnp.ones(2)).dtype == jnp.float64
 
 
 def test_gradient_matches_finite_differences(key, float64):
-    v = Velocity(2, width=8, key=key)
+    v = Velocity(2, width=8, depth=2, key=key)
     x = jnp.array([0.4, -0.7])
     J = jax.jacfwd(v, argnums=1)(jnp.float64(0.3), x)
     h = 1e-6
@@ -55,9 +55,11 @@ def test_gradient_matches_finite_differences(key, float64):
 
 
 def test_oracle_default_time_features_grow_with_d(key):
-    assert Velocity(8, width=4, key=key).time_features == 4
-    assert Velocity(64, width=4, key=key).time_features == 8
-    assert Velocity(2, width=4, time_features=0, key=key).mlp.in_size == 3
+    def made(d, **settings):
+        return eqx.filter_eval_shape(lambda key: Velocity(d, **settings, key=key), key)
+
+    assert made(8).time_features == 4 and made(64).time_features == 8
+    assert made(2, time_features=0).mlp.in_size == 3
 
 
 @pytest.mark.parametrize("bad", [{"d": 0}, {"d": 2.5}, {"d": 2, "width": 0},
@@ -68,6 +70,6 @@ def test_failure_sizes_are_whole_and_positive(key, bad):
 
 
 def test_failure_a_batch_is_pointed_to_vmap(key):
-    v = Velocity(2, width=4, key=key)
+    v = Velocity(2, width=8, depth=2, key=key)
     with pytest.raises(ValueError, match="vmap"):
         eqx.filter_eval_shape(v, jnp.float32(0), jnp.ones((7, 2)))

@@ -36,11 +36,10 @@ def test_invariant_shuffled_labels_teach_nothing(bars):
 
 
 def test_invariant_logits_are_the_head_of_the_features(trained, bars):
-    images, model = bars[0][:7], trained.model
-    z = features(model, images, block=3)
-    assert z.shape == (7, 64)
+    images, model = bars[0][:60], trained.model
+    z = features(model, images.reshape(60, 36))                # flat or not, the same image
+    assert z.shape == (60, 64)
     np.testing.assert_allclose(logits(model, images), jax.vmap(model.head)(z), rtol=1e-4, atol=1e-4)
-    np.testing.assert_allclose(features(model, images.reshape(7, 36)), z, rtol=1e-4, atol=1e-5)
 
 
 def test_oracle_shift_moves_by_one_pixel():
@@ -50,7 +49,7 @@ def test_oracle_shift_moves_by_one_pixel():
 
 
 def test_gradient_flows_back_to_the_pixels(trained, bars):
-    slopes = jax.grad(lambda x: trained.model(x)[0])(bars[0][0])
+    slopes = jax.jit(jax.grad(lambda x: trained.model(x)[0]))(bars[0][0])
     assert jnp.isfinite(slopes).all() and jnp.abs(slopes).max() > 0
 
 

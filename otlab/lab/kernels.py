@@ -197,7 +197,8 @@ def kernel(cwd: Path | str, extra: dict[str, str] | None = None, *, warm: bool =
            with_jax: bool = True):
     """A kernel for one run: new, or with ``warm`` one that this process kept and has wiped.
 
-    with_jax: the run will import jax. A kernel that ran into an error of its own (dead, too slow, Ctrl-C) is not kept.
+    with_jax: the run will import jax. A kernel that ran into an error of its own (dead, too
+    slow, Ctrl-C) is not kept.
     """
     kept = _take(str(cwd), dict(extra or {})) if warm else None
     current = kept or Kernel(cwd, extra)

@@ -31,6 +31,7 @@ STYLE = """
 body.jp-Notebook { max-width: 60rem; margin: 0 auto; }
 .jp-RenderedHTMLCommon img { max-width: 100%; height: auto; }
 .math.display { display: block; overflow-x: auto; text-align: center; margin: 0.8em 0; }
+.math math { font-size: 1.15em; }
 .math.tex { font-family: monospace; }
 table.otlab-claims { border-collapse: collapse; display: block; overflow-x: auto; }
 table.otlab-claims :is(td, th) { text-align: left; vertical-align: top; padding: 0.3em 0.6em; }
@@ -138,4 +139,6 @@ def _plain_markdown(source: str) -> str:
                     r"(?P<body>(?:.*\n)*?)(?P=fence)[ \t]*$", block, source, flags=re.M)
     source = re.sub(r"^\([\w-]+\)=[ \t]*$", "", source, flags=re.M)  # targets
     source = re.sub(r"(\$\$)[ \t]*\([\w:-]+\)[ \t]*$", r"\1", source, flags=re.M)  # labels
+    source = re.sub(r"\[([^\]]*)\]\((?!\w+:)([^)\s]*?)\.(?:md|ipynb)[^)]*\)",  # pages of the book
+                    lambda m: m[1] or Path(m[2]).stem.replace("_", " "), source)
     return re.sub(r"\{[\w:-]+\}`([^`<]*?)(?:[ \t]*<[^`>]*>)?`", r"\1", source)

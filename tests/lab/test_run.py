@@ -215,7 +215,8 @@ def test_invariant_a_warm_kernel_forgets_and_is_reused(tmp_path):
 def test_the_page_asks_no_other_host_and_shows_maths_and_figures():
     nb = nbformat.v4.new_notebook()
     nb.cells = [nbformat.v4.new_markdown_cell(
-        "# T\n\n$$\nx < \\epsilon\n$$ (eq-one)\n\n`$code$` and {ref}`there <x>`\n\n"
+        "# T\n\n$$\nx < \\epsilon\n$$ (eq-one)\n\n`$code$` and {ref}`there <x>`, "
+        "[](../a/my_page.md), [this](b.ipynb#c), [out](https://example.org/x.md)\n\n"
         "```{tip} Try\n:class: dropdown\nbe *bold*\n```"), nbformat.v4.new_code_cell("1")]
     figure = '<figure class="otlab-explore" id="e"><script type="application/json">{"a": "<"}' \
              "</script></figure>"
@@ -223,13 +224,13 @@ def test_the_page_asks_no_other_host_and_shows_maths_and_figures():
         "text/html": figure, "text/plain": "x",
         "application/vnd.jupyter.widget-view+json": {"model_id": "gone"}})]
     html = page(nb, "The title")
-    assert not re.findall(r"""(?:src|href|url|import)\s*[=(]\s*["']?(?:https?:)?//""", html)
+    assert not re.findall(r"""(?:src|<link[^>]*href|url|import)\s*[=(]\s*["']?(?:https?:)?//""", html)
     assert "default-src 'none'" in html and "<title>The title</title>" in html
     assert '<span class="math display tex">x &lt; \\epsilon</span>' in html
     assert "katex.render" in html and "<code>$code$</code>" in html and "eq-one" not in html
     assert figure in html and "otlabExplore" in html and "gone" not in html
     assert "<strong>Try</strong>" in html and "<em>bold</em>" in html and "dropdown" not in html
-    assert "there" in html and "{ref}" not in html
+    assert "there, my page, this, <a" in html and "{ref}" not in html
     plain = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("# T")])
     assert "katex" not in page(plain, "T") and "otlabExplore" not in page(plain, "T")
 

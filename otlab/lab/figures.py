@@ -30,7 +30,7 @@ def style():
     return mpl.rc_context({
         "figure.dpi": 110, "savefig.dpi": 110, "figure.facecolor": "white",
         "figure.constrained_layout.use": True,
-        "font.size": 10, "axes.titlesize": 10.5, "axes.titleweight": "medium",
+        "font.size": 10, "axes.titlesize": 10.5, "axes.titleweight": "bold",
         "axes.spines.top": False, "axes.spines.right": False, "axes.edgecolor": "#555555",
         "axes.labelcolor": "#333333", "xtick.color": "#555555", "ytick.color": "#555555",
         "lines.linewidth": 1.8, "legend.frameon": False, "image.cmap": "cividis",

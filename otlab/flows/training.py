@@ -150,18 +150,26 @@ def fit_many(keys, models, pairs, *, steps: int, batch: int, rate, ema=None,
              for leaf in jax.tree.leaves(eqx.filter(models, eqx.is_array))}
     if not callable(pairs):
         pairs = tuple(jnp.asarray(x) for x in pairs)
+        _check_pair(*pairs)
         sizes |= {len(x) for x in pairs}
         _check_finite(*pairs)
-    if sizes != {k}:
+    if sizes != {k} or k == 0:
         raise ValueError(f"fit_many wants {k} of everything, one per key; models and pairs have "
                          f"leading axes {sorted(sizes)}. Stack them: stack([model, ...]).")
+    _check_settings(rate, ema)
     rate = jnp.asarray(rate, jnp.float32)
+    ema = None if ema is None else jnp.asarray(ema, jnp.float32)
+    steps, batch = positive_int("steps", steps), positive_int("batch", batch)
+    return _fit_many(keys, models, pairs, rate, ema, steps, batch, path)
 
-    def one(key, model, pairs):
-        return fit(key, model, pairs, steps=steps, batch=batch, rate=rate, ema=ema, path=path)
 
+@eqx.filter_jit
+def _fit_many(keys, models, pairs, rate, ema, steps, batch, path):
     axes = None if callable(pairs) else eqx.if_array(0)
-    return eqx.filter_vmap(one, in_axes=(0, eqx.if_array(0), axes))(keys, models, pairs)
+    return eqx.filter_vmap(
+        lambda key, model, pairs: _fit(key, model, pairs, rate, ema, steps, batch, path),
+        in_axes=(0, eqx.if_array(0), axes),
+    )(keys, models, pairs)
 
 
 def stack(models):

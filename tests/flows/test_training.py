@@ -157,6 +157,9 @@ def test_failure_sentences(pairs, key):
         fit(key, zero_field(), (x0, x1.at[3].set(jnp.nan)), **good)
     with pytest.raises(ValueError, match="2 of everything"):
         fit_many(jax.random.split(key), stack([zero_field()] * 3), (x0[None], x1[None]), **good)
+    with pytest.raises(ValueError, match="paired row by row"):
+        fit_many(jax.random.split(key), stack([zero_field()] * 2),
+                 (jnp.stack([x0, x0]), jnp.stack([x1[:7], x1[:7]])), **good)
     with pytest.raises(ValueError, match="at least one model"):
         stack([])
 

@@ -25,7 +25,7 @@ class Chapter:
     title: str
     summary: str
     minutes: int
-    parameters: dict[str, Parameter]
+    parameters: dict[str, Parameter] | None  # None without a parameters cell
 
 
 def root() -> Path:

@@ -61,7 +61,7 @@ def _scratch() -> Path:
     if len(str(base)) > 60:  # the path of a socket holds 107 bytes
         base = Path(tempfile.gettempdir()) / "otlab-kernels"
     base.mkdir(parents=True, exist_ok=True)
-    for old in base.glob("*-*"):
+    for old in base.glob("*-*") if os.name == "posix" else ():
         with suppress(ValueError, PermissionError):
             try:
                 os.kill(int(old.name.split("-")[0]), 0)

@@ -60,7 +60,9 @@ class RunResult:
     def sentence(self) -> str:
         """One line for the end of a run."""
         if self.status == "ok":
-            return f"{self.chapter}: {self.seconds:.1f} s, {len(self.claims)} claims."
+            count = len(self.claims)
+            return (f"{self.chapter}: {self.seconds:.1f} s, {count or 'no'} "
+                    f"claim{'' if count == 1 else 's'}.")
         if self.error is None:
             return f"{self.chapter} was {self.status} after {self.seconds:.1f} s."
         e = self.error

@@ -98,6 +98,8 @@ def main(argv: list[str] | None = None) -> int:
 def _stop_on_term():
     """A polite kill ends a run as Ctrl-C does, so that nothing finished is lost."""
     def stop(signum, frame):
+        if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in the background of a script
+            raise KeyboardInterrupt
         signal.raise_signal(signal.SIGINT)
     try:
         return signal.signal(signal.SIGTERM, stop)

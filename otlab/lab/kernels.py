@@ -154,6 +154,11 @@ class Kernel:
         shutil.rmtree(self._scratch, ignore_errors=True)
 
     async def _stop(self):
+        others = asyncio.all_tasks() - {asyncio.current_task()}  # left by a KeyboardInterrupt
+        for task in others:
+            task.cancel()
+        if others:
+            await asyncio.wait(others, timeout=2)
         if getattr(self, "_kc", None) is not None:
             self._kc.stop_channels()
         _started.discard(self.pid)

@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import signal
 import socket
 import urllib.error
 import urllib.request
@@ -98,7 +97,7 @@ def test_lab_answers_with_its_token_only_and_stops_in_order(tmp_path, monkeypatc
         arguments = open(f"/proc/{process.pid}/cmdline").read() if os.path.exists("/proc") else ""
         assert token not in arguments
     finally:
-        os.killpg(process.pid, signal.SIGINT)
+        process.terminate()  # as a service manager or `kill` does
         rest = process.communicate(timeout=60)[0]
     assert process.returncode == 0, rest
     assert "Traceback" not in rest

@@ -252,16 +252,18 @@ def test_numbers_that_json_lacks_become_null():
 
 
 @pytest.mark.skipif(os.name != "posix", reason="sends a signal to a process group")
-def test_ctrl_c_leaves_the_cells_that_ran(folder):
+@pytest.mark.parametrize("background", [False, True])
+def test_ctrl_c_or_kill_leaves_the_cells_that_ran(folder, background):
     out = folder / "out"
-    process = otlab("run", "tiny", "-p", "n=14", "--out", "out", "--no-html",
-                    notebooks=folder, cwd=folder)
+    ignore = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_IGN)}
+    process = otlab("run", "tiny", "-p", "n=14", "--out", "out", "--no-html", notebooks=folder,
+                    cwd=folder, **(ignore if background else {}))  # as `otlab … &` in a script
     wait_for(process, lambda: "epsilon 0.1" in (out / "notebook.ipynb").read_text())
     time.sleep(0.5)  # into the long cell
-    os.killpg(process.pid, signal.SIGINT)
+    os.killpg(process.pid, signal.SIGTERM if background else signal.SIGINT)
     said = process.communicate(timeout=60)[0]
     assert process.returncode == 130 and "the cells that ran are in out" in said, said
-    assert "Traceback" not in said
+    assert "Traceback" not in said and "never retrieved" not in said
     data = json.loads((out / "result.json").read_text())
     assert data["status"] == "interrupted" and data["error"]["cell"] == 4
     nb = nbformat.read(out / "notebook.ipynb", as_version=4)

@@ -255,9 +255,12 @@ def test_numbers_that_json_lacks_become_null():
 @pytest.mark.parametrize("background", [False, True])
 def test_ctrl_c_or_kill_leaves_the_cells_that_ran(folder, background):
     out = folder / "out"
-    ignore = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_IGN)}
+    before = signal.getsignal(signal.SIGINT)
+    if background:  # `otlab … &` in a script inherits this
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
     process = otlab("run", "tiny", "-p", "n=14", "--out", "out", "--no-html", notebooks=folder,
-                    cwd=folder, **(ignore if background else {}))  # as `otlab … &` in a script
+                    cwd=folder)
+    signal.signal(signal.SIGINT, before)
     wait_for(process, lambda: "epsilon 0.1" in (out / "notebook.ipynb").read_text())
     time.sleep(0.5)  # into the long cell
     os.killpg(process.pid, signal.SIGTERM if background else signal.SIGINT)

@@ -9,8 +9,10 @@ contents side by side. Warnings are errors; so is any request to another host.
 """
 
 import argparse
+import contextlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -34,7 +36,17 @@ def sphinx(source: Path, out: Path, doctrees: Path, fresh: bool) -> None:
     command = [sys.executable, "-m", "sphinx", "--builder", "html", "--fail-on-warning",
                "--quiet", "--doctree-dir", str(doctrees), str(source), str(out)]
     environment = os.environ | {"JAX_PLATFORMS": "cpu", "OTLAB_BOOK": "1"}
-    if subprocess.run(command + (["--fresh-env"] if fresh else []), env=environment).returncode:
+    # A group of its own: the server that draws formulas must not outlive a build that was killed.
+    process = subprocess.Popen(command + (["--fresh-env"] if fresh else []), env=environment,
+                               start_new_session=True)
+    try:
+        code = process.wait()
+    finally:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGTERM)
+    if code < 0:
+        raise chapters.BookError(f"sphinx-build was ended by signal {-code}; run the build again.")
+    if code:
         raise chapters.BookError("sphinx-build stopped; its lines above name the page and line.")
 
 

@@ -49,7 +49,8 @@ katex.NODEJS_BINARY = str(Path(node.ROOT_DIR) / "bin" / "node")
 katex.STARTUP_TIMEOUT = katex.RENDER_TIMEOUT = 60.0
 katex_prerender = True
 katex_css_path = "katex/katex.min.css"
-katex_options = "{throwOnError: true, strict: 'ignore'}"
+# A formula with a mistake stops the build; \color{…}{x} colours x alone, as in JupyterLab.
+katex.KATEX_DEFAULT_OPTIONS = {"throwOnError": True, "strict": "ignore", "colorIsTextColor": True}
 
 bibtex_bibfiles = ["references.bib"]
 bibtex_reference_style = "author_year"

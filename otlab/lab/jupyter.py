@@ -16,7 +16,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from otlab.lab.chapters import cache, root
+from otlab.lab.chapters import cache, compiled, root
 from otlab.lab.parameters import LabError
 
 HOST = "127.0.0.1"
@@ -102,7 +102,7 @@ def environment(folder: Path) -> dict[str, str]:
            / "notification.jupyterlab-settings",
            {"fetchNews": "false", "checkForUpdates": False}, keep=True)
     inherited = {k: v for k, v in os.environ.items() if k != "JUPYTER_TOKEN"}
-    return inherited | {k: str(v) for k, v in own.items()}
+    return inherited | compiled() | {k: str(v) for k, v in own.items()}
 
 
 def choose_port(port: int | None) -> int:

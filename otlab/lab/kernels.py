@@ -17,7 +17,7 @@ from jupyter_client.manager import AsyncKernelManager
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from papermill.clientwrap import PapermillNotebookClient
 
-from otlab.lab.chapters import cache
+from otlab.lab.chapters import cache, compiled
 
 INSIDE = "__import__('otlab.lab.inside', fromlist=['inside'])"
 RUNS_PER_KERNEL = 50  # then a new one: compiled functions of past runs stay in memory
@@ -52,7 +52,7 @@ def environment(extra: dict[str, str] | None = None) -> dict[str, str]:
     settings["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"
     settings.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # several share one GPU
     settings["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"
-    return settings | (extra or {})
+    return settings | compiled() | (extra or {})
 
 
 def _scratch() -> Path:

@@ -11,7 +11,7 @@ import threading
 import time
 
 import pytest
-from reading import ROOT, report
+from reading import REPORTS, ROOT, report
 
 CHAPTER = ROOT / "notebooks" / "flows" / "large_sinkhorn_couplings.ipynb"
 FIGURE = "figure.otlab-explore"
@@ -81,18 +81,20 @@ def page(browser, lab, copy):
             if r.url.startswith(("http", "ws")) and "127.0.0.1" not in r.url else None)
     page.goto(f"{address}/lab/tree/{copy.relative_to(ROOT).as_posix()}?token={token}")
     page.wait_for_selector(".jp-Notebook .jp-Cell")
-    page.wait_for_selector('.jp-Notebook-ExecutionIndicator[data-status="idle"]')
+    page.get_by_text("| Idle").wait_for()  # before that, a cell that is run stays silent
     page.locator(".jp-Notebook .jp-Cell").first.click()
     start = time.monotonic()
     page.get_by_role("menuitem", name="Run", exact=True).click()
     page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
-    while time.monotonic() - start < 300:  # saving shows how far it has come
+    while time.monotonic() - start < 240:  # saving shows how far it has come
+        page.wait_for_timeout(1_500)
         page.keyboard.press("Control+s")
-        page.wait_for_timeout(1_000)
+        page.wait_for_timeout(500)
         cells = code_cells(copy)
         if all(c["execution_count"] for c in cells) or errors_of(cells):
             break
     page.seconds = time.monotonic() - start
+    page.screenshot(path=REPORTS / "jupyterlab.png")
     yield page
     context.close()
 
@@ -131,7 +133,7 @@ def test_the_chapter_runs_to_its_end_without_an_error(page, copy):
 
 def test_a_slider_moves_its_picture_by_keyboard(page, lab):
     slider = find_slider(page)
-    figure = page.locator(FIGURE).filter(has=slider).first
+    figure = slider.locator("xpath=ancestor::figure")
     slider.focus()
     slider.press("Home")
     page.wait_for_timeout(500)

@@ -139,7 +139,8 @@ def table_html(data: dict) -> str:
             claim += f"<br><small>{esc['note']}</small>"
         if r["command"]:
             claim += f"<br><code>{esc['command']}</code>"
-        measured = esc["measured"] + (f" <small>({r['seeds']} seeds)</small>" if r["seeds"] else "")
+        measured = esc["measured"] + (
+            f" <small>({r['seeds']} seeds)</small>" if r["seeds"] > 1 else "")
         slug = r["verdict"].replace(" ", "-")
         badge = f'<span class="otlab-verdict otlab-verdict-{slug}">{r["verdict"]}</span>'
         body.append("<tr>" + cell("th", r["number"], scope="row") + cell("td", claim)

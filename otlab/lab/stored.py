@@ -29,7 +29,7 @@ class Stored:
     def __str__(self) -> str:
         s = self.stamp
         how = "computed just now" if s["fresh"] else f"saved on {s['date']}"
-        return (f"{how} by `{s['command']}`, {s['seconds']:.0f} s on {s['machine']}")
+        return f"{how} ({s['command']}; {s['seconds']:.0f} s on {s['machine']})"
 
 
 def results_folder() -> Path:

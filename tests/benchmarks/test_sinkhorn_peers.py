@@ -1,4 +1,4 @@
-"""`make bench`: our Sinkhorn beside OTT-JAX and POT, in one run. Times are reported, never asserted.
+"""`make bench`: our Sinkhorn beside OTT-JAX and POT in one run. Times are reported, not asserted.
 
 Stop for all: an L1 row-marginal error of at most 1e-3, recomputed here in float64 from the
 plan each solver means. Compile time is left out; medians of interleaved runs.

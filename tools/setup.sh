@@ -33,7 +33,7 @@ fi
 }
 
 started=$(date +%s)
-echo "Setting up OT Lab in .venv (about half a minute with a warm package cache, 2 GB of disk)"
+echo "Setting up OT Lab in .venv (about half a minute with a warm package cache, 2.5 GB of disk)"
 # A folder that was moved, or a python that is gone, leaves a .venv that points nowhere: start anew.
 if [ -d .venv ] && ! { [ -x .venv/bin/python ] && .venv/bin/python -m pip --version >/dev/null 2>&1 \
         && [ "$(cat .venv/.otlab-folder 2>/dev/null || pwd)" = "$(pwd)" ]; }; then

@@ -1,6 +1,7 @@
 """The page of all claims, written from the result.json of every chapter."""
 
 import html
+import re
 from collections import Counter
 
 VERDICTS = ("reproduced", "direction only", "not reproduced", "refuted", "not tested")
@@ -19,7 +20,8 @@ def number(value: float) -> str:
 
 def row(claim: dict) -> str:
     """One claim as a table row."""
-    text = {k: html.escape(str(v)) for k, v in claim.items() if isinstance(v, str | int | float)}
+    text = {k: re.sub(r"`([^`]+)`", r"<code>\1</code>", html.escape(str(v)))
+            for k, v in claim.items() if isinstance(v, str | int | float)}
     said = f"{text['claim']} <small>({text['source']})</small>"
     if claim.get("note"):
         said += f'<br><small>{text["note"]}</small>'

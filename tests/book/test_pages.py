@@ -19,7 +19,7 @@ PICTURE = """figure => [...figure.querySelectorAll('canvas')].map(c => c.toDataU
 def ready(page):
     """Wait until every figure of the page answers to its sliders."""
     page.wait_for_function("""() => [...document.querySelectorAll('figure.otlab-explore')].every(
-        f => f.classList.contains('ox-on') && f.querySelector('input[type=range], select'))""")
+        f => f.classList.contains('ox-on') && f.querySelector('input, select'))""")
 
 
 def figures_of(page):
@@ -195,6 +195,16 @@ def test_hints_fold_without_javascript_and_open_by_keyboard(built_book, open_pag
     assert not inside.is_visible()
     hint.locator("summary").press("Enter")
     assert inside.is_visible()
+
+
+def test_search_finds_words_from_any_page(open_page):
+    page = open_page("notation.html")
+    page.keyboard.press("Control+k")
+    page.keyboard.type("Sinkhorn")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/search.html?q=Sinkhorn*")
+    page.wait_for_selector("#search-results li a")
+    assert not page.outside and not page.errors
 
 
 def test_search_finds_words_of_the_book(open_page):

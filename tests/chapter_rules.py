@@ -52,8 +52,9 @@ def has_title(nb) -> list[str]:
 
 def has_card(nb) -> list[str]:
     text = nb.cells[0].source if nb.cells else ""
-    if not re.search(r"\{admonition\}[^\n]*\n:class:[^\n]*\bcard\b", text):
-        return ["the first cell has no admonition of class card"]
+    if not re.search(r"\{admonition\}[^\n]*\n:class:[^\n]*\bcard\b|<div class=\"[^\"]*\bcard\b",
+                     text):
+        return ["the first cell has no card: an admonition or a div of class card"]
     wanted = {"needs": r"\*\*needs", "time": r"\*\*time", "device": r"\*\*device",
               "papers": r"\*\*papers?"}
     return [f"the card does not name its {word}" for word, pattern in wanted.items()

@@ -21,7 +21,7 @@ CACHE = ROOT / ".cache"
 PYTEST = [sys.executable, "-m", "pytest", "-q", "-o", f"cache_dir={CACHE / 'pytest'}"]
 # nbval reads kernels from this interpreter, so a kernel of another environment is never used.
 NBVAL = ["--nbval-lax", "--nbval-current-env", "--nbval-cell-timeout=300",
-         "-n", "2", "--dist", "loadfile", "-p", "no:cacheprovider"]
+         "-n", "2", "--dist", "loadfile"]
 
 
 @dataclass

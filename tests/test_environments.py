@@ -99,6 +99,8 @@ def test_one_version_everywhere():
 
 def test_lowest_python_is_the_tested_one():
     assert project()["requires-python"] == ">=3.11"
+    for file in ("environment.yml", "binder/environment.yml"):
+        assert "  - python=3.11\n" in (ROOT / file).read_text()
     workflow = (ROOT / ".github" / "workflows" / "tests.yml").read_text()
     assert '"3.11"' in workflow
     assert "--python-version 3.11" in (ROOT / "tools" / "lock.sh").read_text()

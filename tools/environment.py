@@ -53,14 +53,15 @@ def requirements(extras: tuple[str, ...]) -> list[str]:
     return found
 
 
-def python_specifier() -> str:
+def python_version() -> str:
+    """The lowest Python we declare, which is the one tested; repo2docker reads only python=X.Y."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    return project["requires-python"].replace(" ", "")
+    return project["requires-python"].removeprefix(">=").strip()
 
 
 def render(file: str) -> str:
     """The text of one environment file."""
-    conda, pip = [f"python{python_specifier()}"], []
+    conda, pip = [f"python={python_version()}"], []
     for requirement in requirements(FILES[file]):
         name, specifier = split(requirement)
         if name in PIP_ONLY:

@@ -50,6 +50,18 @@ def sphinx(source: Path, out: Path, doctrees: Path, fresh: bool) -> None:
         raise chapters.BookError("sphinx-build stopped; its lines above name the page and line.")
 
 
+@contextlib.contextmanager
+def alone(path: Path):
+    """One build at a time in this checkout; the second one waits, and finds nothing to do."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        if os.name == "posix":
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
 def build(out: Path, *, budget: str = "page", fresh: bool = False) -> None:
     """Everything from notebooks to finished pages."""
     work = ROOT / "_build" / "book"
@@ -87,7 +99,8 @@ def main(arguments: list[str]) -> int:
     if options.fresh and options.out.is_dir():
         shutil.rmtree(options.out)
     try:
-        build(options.out.resolve(), budget=options.budget, fresh=options.fresh)
+        with alone(ROOT / "_build" / "lock"):
+            build(options.out.resolve(), budget=options.budget, fresh=options.fresh)
     except chapters.BookError as error:
         print(f"The book was not built: {error}", file=sys.stderr)
         return 1

@@ -41,8 +41,8 @@ def nbval(folder: Path, *notebooks) -> subprocess.CompletedProcess:
     for i, nb in enumerate(notebooks):
         nbformat.write(nb, folder / f"notebook_{i}.ipynb")
         names.append(f"notebook_{i}.ipynb")
-    command = [sys.executable, "-m", "pytest", "-q", "-c", os.devnull, f"--rootdir={folder}",
-               *runner().NBVAL, *names]
+    command = [*runner().NBVAL, "-c", os.devnull, f"--rootdir={folder}",
+               "-o", f"cache_dir={folder / 'cache'}", *names]
     clean = {k: v for k, v in os.environ.items() if not k.startswith("PYTEST_")}
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=180,
                           env=clean)

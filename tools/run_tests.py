@@ -18,9 +18,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 CACHE = ROOT / ".cache"
-PYTEST = [sys.executable, "-m", "pytest", "-q", "-o", f"cache_dir={CACHE / 'pytest'}"]
+PYTEST = [sys.executable, "-m", "pytest", "-q", "-o", f"cache_dir={CACHE / 'pytest'}",
+          "--durations=8", "--durations-min=5"]
 # nbval reads kernels from this interpreter, so a kernel of another environment is never used.
-NBVAL = ["--nbval-lax", "--nbval-current-env", "--nbval-cell-timeout=300",
+NBVAL = [*PYTEST, "--nbval-lax", "--nbval-current-env", "--nbval-cell-timeout=300",
          "-n", "2", "--dist", "loadfile"]
 
 
@@ -48,7 +49,7 @@ def stages() -> list[Stage]:
               [*PYTEST, "tests", "--ignore=tests/book", "--ignore=tests/benchmarks",
                "-n", "2", "--dist", "loadfile"]),
         Stage("nbval", "every cell of every notebook, at the smoke budget",
-              [*PYTEST, *NBVAL, *notebooks()], smoke),
+              [*NBVAL, *notebooks()], smoke),
         Stage("book", "the book, chapters at the page budget, warnings are errors",
               [sys.executable, "jupyter_book/build.py"]),
         Stage("browser", "the book and JupyterLab in headless Chromium",
@@ -66,7 +67,7 @@ def environment(extra: dict[str, str]) -> dict[str, str]:
         "MPLCONFIGDIR": "matplotlib", "DASK_CONFIG": "dask", "DASK_TEMPORARY_DIRECTORY": "dask",
         "XDG_CACHE_HOME": "xdg/cache", "XDG_CONFIG_HOME": "xdg/config",
         "RUFF_CACHE_DIR": "ruff", "HYPOTHESIS_STORAGE_DIRECTORY": "hypothesis",
-        "JAX_COMPILATION_CACHE_DIR": "jax",
+        "JAX_COMPILATION_CACHE_DIR": "jax", "NPM_CONFIG_CACHE": "npm",
     }
     here = {name: str(CACHE / folder) for name, folder in inside.items()}
     here["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.2"

@@ -6,7 +6,7 @@ import os
 import platform
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +16,14 @@ MODES = ("read", "compute", "save")
 
 @dataclass(frozen=True)
 class Stored:
-    """Arrays of one long run. values: name → array. stamp: command, date, machine, seconds."""
+    """Arrays of one long run. values: name → array. stamp: command, date, machine, seconds.
+
+    given: the reader's parameters; its text says where the saved run had others.
+    """
 
     values: Mapping[str, np.ndarray]
     stamp: Mapping[str, object]
+    given: Mapping[str, object] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> np.ndarray:
         if name not in self.values:
@@ -29,7 +33,10 @@ class Stored:
     def __str__(self) -> str:
         s = self.stamp
         how = "computed just now" if s["fresh"] else f"saved on {s['date']}"
-        return f"{how} ({s['command']}; {s['seconds']:.0f} s on {s['machine']})"
+        other = "".join(f"; with {name} = {value!r}, not your {self.given[name]!r}"
+                        for name, value in s.get("given", {}).items()
+                        if name in self.given and self.given[name] != value)
+        return f"{how} ({s['command']}; {s['seconds']:.0f} s on {s['machine']}{other})"
 
 
 def results_folder() -> Path:
@@ -49,7 +56,7 @@ def results_folder() -> Path:
 
 
 def stored(chapter: str, name: str, compute: Callable[[], Mapping], *, mode: str,
-           options: str = "") -> Stored:
+           options: str = "", given: Mapping | None = None) -> Stored:
     """The result of `compute`: read from disk, computed now, or computed and saved.
 
     Args:
@@ -58,6 +65,7 @@ def stored(chapter: str, name: str, compute: Callable[[], Mapping], *, mode: str
         compute: returns name → array (numbers, lists and numpy or jax arrays).
         mode: "read" what a long run left, "compute" without saving, or "save".
         options: further options of the command that makes it, such as "-p images=mnist".
+        given: the parameters that `compute` reads; a saved run with others says so.
 
     Raises:
         ValueError: for another mode.
@@ -65,6 +73,7 @@ def stored(chapter: str, name: str, compute: Callable[[], Mapping], *, mode: str
     """
     if mode not in MODES:
         raise ValueError(f"mode is one of {', '.join(MODES)}; got {mode!r}.")
+    given = dict(given or {})
     path = results_folder() / chapter / f"{name}.npz"
     command = " ".join(f"otlab run {chapter} --budget long {options}".split())
     if mode == "read":
@@ -73,17 +82,17 @@ def stored(chapter: str, name: str, compute: Callable[[], Mapping], *, mode: str
         with np.load(path) as file:
             values = {k: file[k] for k in file.files}
         stamp = json.loads(str(values.pop("stamp")))
-        return Stored(values, stamp | {"fresh": False})
+        return Stored(values, stamp | {"fresh": False}, given)
     start = time.monotonic()
     values = {k: np.asarray(v) for k, v in compute().items()}
     stamp = {"command": command, "date": datetime.date.today().isoformat(),
-             "machine": _machine(), "seconds": round(time.monotonic() - start, 1)}
+             "machine": _machine(), "seconds": round(time.monotonic() - start, 1), "given": given}
     if mode == "save":
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(".partial.npz")
         np.savez_compressed(partial, stamp=json.dumps(stamp), **values)
         partial.replace(path)
-    return Stored(values, stamp | {"fresh": True})
+    return Stored(values, stamp | {"fresh": True}, given)
 
 
 def _machine() -> str:

@@ -18,6 +18,14 @@ def test_save_then_read_gives_the_same_arrays_and_says_how(folder):
     assert "just now" in str(made)
 
 
+def test_other_parameters_than_the_saved_ones_are_said(folder):
+    stored("chapter", "run", lambda: {"a": 1}, mode="save", given={"epsilon": 0.1, "seed": 0})
+    same = stored("chapter", "run", lambda: {}, mode="read", given={"epsilon": 0.1, "seed": 0})
+    other = stored("chapter", "run", lambda: {}, mode="read", given={"epsilon": 0.5, "seed": 0})
+    assert "not your" not in str(same)
+    assert "with epsilon = 0.1, not your 0.5" in str(other) and "seed" not in str(other)
+
+
 def test_compute_leaves_nothing(folder):
     assert stored("chapter", "run", lambda: {"a": 1}, mode="compute")["a"] == 1
     assert not list(folder.rglob("*.npz"))

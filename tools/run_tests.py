@@ -19,7 +19,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 CACHE = ROOT / ".cache"
 PYTEST = [sys.executable, "-m", "pytest", "-q", "-o", f"cache_dir={CACHE / 'pytest'}",
-          "--durations=8", "--durations-min=5"]
+          "--durations=12", "--durations-min=4"]
 # nbval reads kernels from this interpreter, so a kernel of another environment is never used.
 NBVAL = [*PYTEST, "--nbval-lax", "--nbval-current-env", "--nbval-cell-timeout=300",
          "-n", "2", "--dist", "loadfile"]

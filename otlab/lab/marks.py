@@ -17,6 +17,7 @@ COLOUR_MAPS = ("cividis", "signed", "grey", "ink")
 
 
 def name_of(mark) -> str:
+    """How errors call a mark: its type, with its label when it has one."""
     label = getattr(mark, "label", None)
     return f"{type(mark).__name__}({label!r})" if label else type(mark).__name__
 

@@ -177,10 +177,12 @@ def effective_budget(asked: str | None) -> str | None:
 
 
 def alternatives(kind: str) -> list[str]:
+    """The types that a parameter's kind allows: "int | None" gives ["int", "None"]."""
     return [k.strip() for k in kind.split("|")]
 
 
 def kind_of(default: Any) -> str:
+    """The kind of a parameter as its default shows it; "any" where that says too little."""
     if default is None or type(default).__name__ not in SIMPLE:
         return "any"
     name = type(default).__name__

@@ -159,7 +159,8 @@ def _cluster(workers: int, scheduler: str | None):
         local = None
         if scheduler is None:
             local = LocalCluster(n_workers=workers, threads_per_worker=1, processes=True,
-                                 host="127.0.0.1", dashboard_address=None, memory_limit=0,
+                                 host="127.0.0.1", memory_limit=0,
+                                 dashboard_address="127.0.0.1:0",  # None asks for 8787
                                  silence_logs=logging.CRITICAL,
                                  local_directory=str(cache() / "dask"))
         try:

@@ -52,9 +52,8 @@ def has_title(nb) -> list[str]:
 
 def has_card(nb) -> list[str]:
     text = nb.cells[0].source if nb.cells else ""
-    if not re.search(r"\{admonition\}[^\n]*\n:class:[^\n]*\bcard\b|<div class=\"[^\"]*\bcard\b",
-                     text):
-        return ["the first cell has no card: an admonition or a div of class card"]
+    if not re.search(r"<div class=\"[^\"]*\bcard\b", text):
+        return ["the first cell has no card: a div of class card"]
     wanted = {"needs": r"\*\*needs", "time": r"\*\*time", "device": r"\*\*device",
               "papers": r"\*\*papers?"}
     return [f"the card does not name its {word}" for word, pattern in wanted.items()
@@ -196,6 +195,23 @@ def outputs_are_stripped(nb) -> list[str]:
             for number, cell in code(nb) if cell.get("outputs") and "keep_output" not in tags(cell)]
 
 
+def reads_in_jupyterlab(nb) -> list[str]:
+    """JupyterLab knows Markdown and HTML: MyST's fences, roles and empty links it shows raw."""
+    kinds = {"a MyST fence": r"^\s*(```|:::)\{", "a MyST role": r"\{[\w:]+\}`",
+             "a link without a text": r"(?<!!)\[\]\("}
+    return [f"cell {number}: {what}" for number, cell in enumerate(nb.cells, 1)
+            if cell.cell_type == "markdown" for what, pattern in kinds.items()
+            if re.search(pattern, cell.source, re.M)]
+
+
+def answers_are_folded(nb) -> list[str]:
+    """In the book by the tag hide-cell, in JupyterLab by its own metadata."""
+    return [f"code cell {number} hides in the book but not in JupyterLab: set "
+            "metadata.jupyter.source_hidden" for number, cell in code(nb)
+            if "hide-cell" in tags(cell)
+            and not cell.metadata.get("jupyter", {}).get("source_hidden")]
+
+
 def no_widget_state(nb) -> list[str]:
     return ["metadata.widgets is there"] if "widgets" in nb.metadata else []
 
@@ -213,6 +229,6 @@ def headings_in_order(nb) -> list[str]:
 
 EVERY_NOTEBOOK = [has_title, metadata_is_complete, figures_are_described, nothing_forbidden,
                   no_bare_except, cells_are_short, checked_cells_can_fail, outputs_are_stripped,
-                  no_widget_state, headings_in_order]
+                  no_widget_state, headings_in_order, reads_in_jupyterlab, answers_are_folded]
 EVERY_CHAPTER = [has_card, parameters_are_literals, parameters_are_read, claims_come_last,
                  verdicts_are_judged]

@@ -1,6 +1,7 @@
 """Every notebook holds to the rules of chapter_rules.py, and each rule can fail."""
 
 import copy
+import re
 from pathlib import Path
 
 import chapter_rules as rules
@@ -44,11 +45,11 @@ def test_notebook_is_valid(path):
 
 CARD = """# A title
 
-```{admonition} In this chapter
-:class: card
+<div class="admonition card">
 
 **Needs:** nothing. **Time:** 5 minutes. **Device:** any. **Paper:** one.
-```"""
+
+</div>"""
 
 
 @pytest.fixture
@@ -94,6 +95,9 @@ BREAKS = {
     "checked_cells_can_fail": lambda nb: nb.cells[3].update(execution_count=None),
     "outputs_are_stripped": lambda nb: nb.cells[3].metadata.update(tags=[]),
     "no_widget_state": lambda nb: nb.metadata.update(widgets={}),
+    "reads_in_jupyterlab": lambda nb: nb.cells.append(new_markdown_cell("See {cite}`a`.")),
+    "answers_are_folded": lambda nb: nb.cells.insert(2, new_code_cell(
+        "check.x(1)", metadata={"tags": ["hide-cell"]})),
     "headings_in_order": lambda nb: nb.cells.append(new_markdown_cell("#### deep")),
 }
 
@@ -117,3 +121,21 @@ def test_forbidden_things_are_seen(good, source):
 def test_a_checked_cell_needs_an_output(good):
     good.cells[3]["outputs"] = []
     assert rules.checked_cells_can_fail(good)
+
+
+@pytest.mark.parametrize("source", ["```{admonition} Hint\n```", ":::{note}\n:::", "{cite:t}`a`",
+                                    "[](there.ipynb)"])
+def test_what_jupyterlab_shows_raw_is_seen(good, source):
+    good.cells.append(new_markdown_cell(source))
+    assert rules.reads_in_jupyterlab(good)
+
+
+ARXIV = re.compile(r"arxiv\.org/abs/(\d{4}\.\d{4,5})")
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_every_paper_linked_is_among_the_references(path):
+    known = (ROOT / "jupyter_book" / "references.bib").read_text("utf-8")
+    linked = {m for cell in nbformat.read(path, as_version=4).cells
+              if cell.cell_type == "markdown" for m in ARXIV.findall(cell.source)}
+    assert not {number for number in linked if f"{{{number}}}" not in known}

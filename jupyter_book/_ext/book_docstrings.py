@@ -15,8 +15,8 @@ LITERAL = re.compile(r"(``.+?``|`[^`\n]+`_?|:\w+:`[^`]+`)")
 def modules(package: str) -> list[str]:
     """Public modules of one room, by name."""
     found = importlib.import_module(package)
-    return [f"{package}.{m.name}" for m in pkgutil.iter_modules(found.__path__)
-            if not m.name.startswith("_")]
+    return [m.name for m in pkgutil.walk_packages(found.__path__, prefix=f"{package}.")
+            if not m.ispkg and not m.name.rpartition(".")[2].startswith("_")]
 
 
 def unwrap_jitted(app):

@@ -1,15 +1,6 @@
-"""What each page loads, which buttons it has, and hints and answers that fold."""
+"""What each page loads, and which buttons it has."""
 
 from pathlib import Path
-
-from docutils import nodes
-
-
-def fold(app, doctree):
-    """Admonitions of class ``dropdown`` become <details>: they fold without JavaScript."""
-    for node in doctree.findall(nodes.Admonition):
-        if "dropdown" in node.get("classes", []):
-            node["collapsible"] = True
 
 
 def add_assets(app, pagename, templatename, context, doctree):
@@ -32,7 +23,6 @@ def drop_edit_links(app, pagename, templatename, context, doctree):
 
 
 def setup(app):
-    app.connect("doctree-read", fold)
     app.connect("html-page-context", add_assets)
     app.connect("html-page-context", drop_edit_links, priority=900)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -5,6 +5,7 @@ import html
 import importlib
 import inspect
 import json
+import re
 from pathlib import Path
 
 import chapters
@@ -21,6 +22,9 @@ ROOMS = {
 MARK = "% claims: the build puts the tables of all chapters here"
 PLOTLY = "application/vnd.plotly.v1+json"
 DROP = ("widgets", "papermill")
+# Links that work in JupyterLab, to a source file and to the book's own pages, and in the book.
+LINKS = ((re.compile(r"\]\(((?:\.\./)+)otlab/(\w+)/[\w/]+\.py\)"), r"](\1api/\2.md)"),
+         (re.compile(r"\]\(((?:\.\./)+)jupyter_book/"), r"](\1"))
 
 
 def write(path: Path, text: str | bytes) -> None:
@@ -71,7 +75,7 @@ def stage(root: Path, source: Path, executed: dict[Path, Path]) -> None:
 
 def chapters_title(notebook: Path) -> str:
     """The first heading of the notebook."""
-    from otlab.lab.chapters import read_chapter
+    from otlab.lab.runs.chapters import read_chapter
 
     return read_chapter(notebook).title
 
@@ -88,6 +92,9 @@ def clean(path: Path) -> tuple[str, bool]:
     plots = False
     for cell in nb.cells:
         cell.metadata.pop("papermill", None)
+        if cell.cell_type == "markdown":
+            for pattern, there in LINKS:
+                cell.source = pattern.sub(there, cell.source)
         if "injected-parameters" in cell.metadata.get("tags", []):
             cell.metadata.tags.append("remove-cell")
         for output in cell.get("outputs", []):

@@ -1,6 +1,7 @@
 """Ground costs between point clouds, and their size without an (n, m) array."""
 
 from collections.abc import Callable
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -62,6 +63,11 @@ def std_cost(x, y, *, cost="dot", centre=True):
     Source: large Sinkhorn couplings, arXiv 2506.05526 (std(C) from d x d moments).
     """
     resolve_cost(cost)
+    return _std_cost(x, y, cost, centre)
+
+
+@partial(jax.jit, static_argnums=(2, 3))
+def _std_cost(x, y, cost, centre):
     if callable(cost):
         return _std_by_rows(x, y, cost, centre)
     mean_x, mean_y = x.mean(axis=0), y.mean(axis=0)

@@ -7,7 +7,7 @@ folder that you name.
 import gzip
 import os
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 import jax
@@ -128,11 +128,13 @@ def _count(n: int) -> int:
     return n
 
 
+@partial(jax.jit, static_argnames=("n", "d"))
 def gaussian(key, n: int, d: int = 2) -> jax.Array:
     """n standard normal points in d dimensions, shape (n, d)."""
     return jax.random.normal(key, (_count(n), d))
 
 
+@partial(jax.jit, static_argnames="n")
 def eight_gaussians(key, n: int, radius: float = 2.5, scale: float = 0.25) -> jax.Array:
     """n points from eight equal Gaussians on a circle, shape (n, 2)."""
     key_which, key_noise = jax.random.split(key)
@@ -141,6 +143,7 @@ def eight_gaussians(key, n: int, radius: float = 2.5, scale: float = 0.25) -> ja
     return centre + scale * jax.random.normal(key_noise, (n, 2))
 
 
+@partial(jax.jit, static_argnames="n")
 def two_moons(key, n: int, noise: float = 0.08, scale: float = 1.6) -> jax.Array:
     """n points on two interleaved half circles, centred, shape (n, 2)."""
     key_which, key_angle, key_noise = jax.random.split(key, 3)

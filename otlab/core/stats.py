@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+from scipy.special import stdtrit
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def mean_interval(samples, *, level: float = 0.95) -> Interval:
     if not 0 < level < 1:
         raise ValueError(f"level is a coverage between 0 and 1; got {level}. Try level=0.95.")
     mean, n = float(s.mean()), len(s)
-    half = float(stats.t.ppf(0.5 + level / 2, n - 1) * s.std(ddof=1) / np.sqrt(n))
+    half = float(stdtrit(n - 1, 0.5 + level / 2) * s.std(ddof=1) / np.sqrt(n))
     return Interval(mean, mean - half, mean + half, n, level)
 
 

@@ -70,13 +70,13 @@ def couple_in_batches(key, x, y, *, n: int, epsilon, tol=1e-3, max_steps=5_000):
         return jnp.arange(N), BatchReport(one, 0 * one, jnp.zeros(N, int), jnp.zeros(N, int))
     step = relative_epsilon(x, y, epsilon)
     step, tol, max_steps = inputs.settings(step, tol, max_steps, None, x.dtype)
-    j, report = _couple(key, x - x.mean(0), y - y.mean(0), step, tol, max_steps, n)
-    return (j + n * jnp.arange(N // n)[:, None]).reshape(N), report
+    return _couple(key, x, y, step, tol, max_steps, n)
 
 
 @partial(jax.jit, static_argnums=6)
 def _couple(key, x, y, epsilon, tol, max_steps, n):
     batches = len(x) // n
+    x, y = x - x.mean(0), y - y.mean(0)
 
     def solve(args):
         key, x, y = args
@@ -86,9 +86,11 @@ def _couple(key, x, y, epsilon, tol, max_steps, n):
 
     parts = (jax.random.split(key, batches), x.reshape(batches, n, -1), y.reshape(batches, n, -1))
     together = min(batches, 2**16 // n**2)  # small batches side by side, large ones in turn
-    return jax.lax.map(solve, parts, batch_size=together if together > 1 else None)
+    j, report = jax.lax.map(solve, parts, batch_size=together if together > 1 else None)
+    return (j + n * jnp.arange(batches)[:, None]).reshape(len(x)), report
 
 
+@partial(jax.jit, static_argnames="k")
 def principal_directions(y, k: int):
     """The k leading principal directions of y (m, d), shape (d, k), largest variance first.
 
@@ -105,6 +107,7 @@ def principal_directions(y, k: int):
     return vectors[:, ::-1][:, :k]
 
 
+@partial(jax.jit, static_argnames="shape")
 def noise_at(key, ids, shape: tuple[int, ...]):
     """Standard normal noise numbered by ids, shape (len(ids), *shape): the same id, the same noise.
 

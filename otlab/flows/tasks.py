@@ -1,5 +1,7 @@
 """Transport problems whose exact Monge map is known, to measure reconstruction against."""
 
+from functools import partial
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -36,12 +38,7 @@ class BrenierTask(eqx.Module):
 
     def __init__(self, d: int, k: int, key):
         d, k = positive_int("d", d), positive_int("k", k)
-        rank = max(1, d // 2)
-        key_A, key_m = jax.random.split(key)
-        G = jax.random.normal(key_A, (k, d, rank))
-        self.A = jnp.einsum("kir,kjr->kij", G, G, precision="highest") / d
-        m = jnp.sqrt(3.0) * jax.random.normal(key_m, (k, d))
-        self.m = m - m.mean(0)
+        self.A, self.m = _draw(key, k, d)
 
     def potential(self, x: Float[Array, " d"]) -> Float[Array, ""]:
         """u(x) of one point."""
@@ -52,7 +49,7 @@ class BrenierTask(eqx.Module):
         d = self.m.shape[1]
         if jnp.ndim(x) not in (1, 2) or jnp.shape(x)[-1] != d:
             raise ValueError(f"map wants points of shape ({d},) or (n, {d}); got {jnp.shape(x)}.")
-        return self._move(x) if jnp.ndim(x) == 1 else jax.vmap(self._move)(x)
+        return self._move_all(x)
 
     def source(self, key, n: int) -> Float[Array, "n d"]:
         """n points of N(0, I)."""
@@ -67,6 +64,10 @@ class BrenierTask(eqx.Module):
         x = self.source(key, n)
         return x, self.map(x)
 
+    @jax.jit
+    def _move_all(self, x):
+        return self._move(x) if x.ndim == 1 else jax.vmap(self._move)(x)
+
     def _pieces(self, x):
         stretched = jnp.einsum("kij,kj->ki", self.A, x - self.m, precision="highest")
         centres = jnp.einsum("kij,kj->ki", self.A, self.m, precision="highest")
@@ -76,3 +77,12 @@ class BrenierTask(eqx.Module):
         i = jnp.argmax(self._pieces(x))
         stretched = jnp.matmul(self.A[i], x - self.m[i], precision="highest")
         return x + jnp.matmul(self.A[i].T, stretched, precision="highest")
+
+
+@partial(jax.jit, static_argnums=(1, 2))
+def _draw(key, k, d):
+    """Matrices (k, d, d) and centres (k, d) of the pieces."""
+    key_A, key_m = jax.random.split(key)
+    G = jax.random.normal(key_A, (k, d, max(1, d // 2)))
+    m = jnp.sqrt(3.0) * jax.random.normal(key_m, (k, d))
+    return jnp.einsum("kir,kjr->kij", G, G, precision="highest") / d, m - m.mean(0)

@@ -177,10 +177,16 @@ def stack(models):
     models = list(models)
     if not models:
         raise ValueError("stack wants at least one model; got none.")
+    return _stack(models)
+
+
+@eqx.filter_jit
+def _stack(models):
     arrays, static = zip(*(eqx.partition(m, eqx.is_array) for m in models), strict=True)
     return eqx.combine(jax.tree.map(lambda *leaves: jnp.stack(leaves), *arrays), static[0])
 
 
+@eqx.filter_jit
 def unstack(models) -> list:
     """Undo `stack`: the k models of a leading axis k."""
     arrays, static = eqx.partition(models, eqx.is_array)

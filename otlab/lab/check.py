@@ -64,7 +64,7 @@ def stratified_pairs(answer: Callable) -> None:
     n, draws = 6, 4000
     P = jax.nn.softmax(2 * jax.random.normal(jax.random.key(1), (n, n)), axis=1) / n
     keys = jax.random.split(jax.random.key(2), draws)
-    j = np.asarray(jax.vmap(lambda k: answer(k, P))(keys))
+    j = np.asarray(jax.jit(jax.vmap(lambda k: answer(k, P)))(keys))
     _demand(j.shape == (draws, n), f"one partner per row: wanted {n} of them, got {j.shape[1:]}.")
     share = np.stack([np.bincount(j[:, i], minlength=n) / draws for i in range(n)])
     gap = np.abs(share - n * np.asarray(P)).max()

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from otlab.lab.parameter_cell import read_parameters
-from otlab.lab.parameters import (
+from otlab.lab.runs.parameter_cell import read_parameters
+from otlab.lab.runs.parameters import (
     Parameter,
     ParameterError,
     check_parameters,

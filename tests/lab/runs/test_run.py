@@ -13,12 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny_chapters import CLAIM, otlab, wait_for, write_chapter
 
-from otlab.lab import kernels
-from otlab.lab.chapters import Chapter, ChapterError, chapters, find_chapter
-from otlab.lab.page import page
-from otlab.lab.parameters import Parameter, ParameterError
-from otlab.lab.result import RunFailed, dumps
-from otlab.lab.run import execute, free_folder, prepare
+from otlab.lab.runs import kernels
+from otlab.lab.runs.chapters import Chapter, ChapterError, chapters, find_chapter
+from otlab.lab.runs.page import page
+from otlab.lab.runs.parameters import Parameter, ParameterError
+from otlab.lab.runs.result import RunFailed, dumps
+from otlab.lab.runs.run import execute, free_folder, prepare
 
 SURPRISE = """
 import os, time

@@ -6,8 +6,7 @@ import shutil
 import numpy as np
 import pytest
 
-from otlab.lab.controls import choice, log_slider, slider
-from otlab.lab.explore import explore, explore_assets
+from otlab.lab.explore import choice, explore, explore_assets, log_slider, slider
 from otlab.lab.scene import (
     Arrows,
     Bars,

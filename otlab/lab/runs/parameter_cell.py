@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from otlab.lab.budget import NAMES as BUDGETS
-from otlab.lab.parameters import SIMPLE, Parameter, ParameterError, alternatives, kind_of
+from otlab.lab.runs.parameters import SIMPLE, Parameter, ParameterError, alternatives, kind_of
 
 
 def read_parameters(source: str, code: Iterable[str] = (), where: object = "this notebook"

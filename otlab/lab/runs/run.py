@@ -20,10 +20,10 @@ from papermill.engines import NotebookExecutionManager
 from papermill.parameterize import parameterize_notebook
 from papermill.translators import PythonTranslator, papermill_translators
 
-from otlab.lab.chapters import Chapter, chapters, find_chapter
-from otlab.lab.kernels import INSIDE, CellTooSlow, KernelDied, kernel
-from otlab.lab.parameters import check_parameters, effective_budget
-from otlab.lab.result import RunFailed, RunResult, dumps, gather, write_atomically
+from otlab.lab.runs.chapters import Chapter, chapters, find_chapter, quick_compiler
+from otlab.lab.runs.kernels import INSIDE, CellTooSlow, KernelDied, kernel
+from otlab.lab.runs.parameters import check_parameters, effective_budget
+from otlab.lab.runs.result import RunFailed, RunResult, dumps, gather, write_atomically
 
 __all__ = ["CellEvent", "RunFailed", "RunResult", "chapters", "execute", "find_chapter"]
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
@@ -73,7 +73,9 @@ def execute(path: str | Path | Chapter, *, parameters: Mapping[str, Any] | None 
     nb = prepare(chapter, values)
     out = None if out is None else Path(out)
     watch = _Watch(nb, out and out / "notebook.ipynb", on_cell)
+    budget = effective_budget(values.get("budget"))
     extra = {"OTLAB_EXPLORE": "static"} if static else {}
+    extra |= quick_compiler() if budget == "smoke" else {}
     start, stopped, failure = time.monotonic(), None, None
     facts = {"versions": {"python": platform.python_version()}, "device": platform.machine()}
     watch.notebook_start()
@@ -94,7 +96,7 @@ def execute(path: str | Path | Chapter, *, parameters: Mapping[str, Any] | None 
     status = "interrupted" if stopped else "failed" if failure else "ok"
     claims, scalars = gather(nb)
     result = RunResult(
-        chapter=chapter.name, parameters=values, budget=effective_budget(values.get("budget")),
+        chapter=chapter.name, parameters=values, budget=budget,
         seconds=round(seconds, 2), status=status, claims=claims, scalars=scalars, error=failure,
         date=datetime.datetime.now().astimezone().isoformat(timespec="seconds"), out=out,
         notebook=nb, **facts)
@@ -213,7 +215,7 @@ def _keep(result: RunResult, html: bool, title: str) -> None:
         return
     write_atomically(result.out / "result.json", dumps(result.data()))
     if html:
-        from otlab.lab.page import page
+        from otlab.lab.runs.page import page
 
         write_atomically(result.out / "page.html", page(result.notebook, title))
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from otlab import __version__
-from otlab.lab.chapters import Chapter
-from otlab.lab.parameters import (
+from otlab.lab.runs.chapters import Chapter
+from otlab.lab.runs.parameters import (
     ParameterError,
     check_parameters,
     effective_budget,
@@ -82,7 +82,7 @@ def run_key(chapter: Chapter, point: Mapping[str, Any]) -> str:
 @cache
 def source_hash() -> str:
     """A hash of otlab's own Python, JavaScript and CSS."""
-    package = Path(__file__).resolve().parents[1]
+    package = Path(__file__).resolve().parents[2]
     digest = hashlib.sha256()
     for path in sorted(package.rglob("*")):
         if path.suffix in (".py", ".js", ".css"):

@@ -13,10 +13,10 @@ import zlib
 
 import numpy as np
 
-from otlab.lab.areas import Bars, Heatmap, Images
-from otlab.lab.controls import tidy
-from otlab.lab.marks import Labels, Lines, Paths, Points, Rule, Segments, name_of
-from otlab.lab.scene import Panel, Scene
+from otlab.lab.scene.areas import Bars, Heatmap, Images
+from otlab.lab.scene.marks import Labels, Lines, Paths, Points, Rule, Segments, name_of
+from otlab.lab.scene.numbers import tidy
+from otlab.lab.scene.panels import Panel, Scene
 
 PIXELS = 2400  # the widest panel for which the error stays within half a pixel
 BEYOND = 8  # spans outside of the limits at which coordinates are cut off

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from otlab.lab.marks import Mark, finite, name_of
+from otlab.lab.scene.marks import Mark, finite, name_of
 
 MAX_CELLS = 256  # a side of a heat map; beyond it, blocks are averaged
 

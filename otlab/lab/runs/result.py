@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from otlab.lab.parameters import LabError
+from otlab.lab.runs.parameters import LabError
 
 MIME = "application/vnd.otlab.result+json"
 SCHEMA = "otlab.run/1"

@@ -23,11 +23,11 @@ from collections import OrderedDict
 from importlib import resources
 from typing import Any
 
-from otlab.lab.controls import Control, choice, log_slider, slider
-from otlab.lab.pack import Limits, Packer, compress, pack_scene
-from otlab.lab.scene import Scene
+from otlab.lab.explore.controls import Control
+from otlab.lab.explore.pack import Limits, Packer, compress, pack_scene
+from otlab.lab.scene.panels import Scene
 
-__all__ = ["Explore", "choice", "explore", "explore_assets", "log_slider", "slider"]
+__all__ = ["Explore", "explore", "explore_assets"]
 
 SCHEMA = "otlab.explore/1"
 MEMORY = 256  # states that a live figure remembers
@@ -37,7 +37,7 @@ MODES = ("live", "static", "smoke")
 @functools.cache
 def explore_assets() -> tuple[str, str]:
     """(js, css) of the front end, to inline in a page that stands alone."""
-    folder = resources.files("otlab.lab") / "static"
+    folder = resources.files("otlab.lab.explore") / "static"
     return tuple((folder / f"explore.{kind}").read_text("utf-8") for kind in ("js", "css"))
 
 
@@ -212,7 +212,7 @@ class Explore:
     # Output -----------------------------------------------------------------------------
 
     def _draw_still(self, scene: Scene):
-        from otlab.lab.still import draw_still
+        from otlab.lab.scene.still import draw_still
 
         self.still = draw_still(scene, self.limits)
 
@@ -246,7 +246,7 @@ class Explore:
     def widget(self):
         """The live view, an anywidget; one for each figure."""
         if self._widget is None:
-            from otlab.lab.live import live_widget
+            from otlab.lab.explore.live import live_widget
 
             self._widget = live_widget(self)
         return self._widget

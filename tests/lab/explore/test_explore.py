@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from otlab.lab.controls import choice, log_slider, slider, tidy
-from otlab.lab.explore import explore, explore_assets
-from otlab.lab.pack import PIXELS, Limits, Packer, expand, pack_scene, unpack
+from otlab.lab.explore import choice, explore, explore_assets, log_slider, slider
+from otlab.lab.explore.pack import PIXELS, Limits, Packer, expand, pack_scene, unpack
 from otlab.lab.scene import Dial, Heatmap, Lines, Points, Segments, panel, scene
+from otlab.lab.scene.numbers import tidy
 
 X = np.random.default_rng(0).normal(size=(64, 2))
 
@@ -269,7 +269,7 @@ def test_smoke_finds_a_failing_corner(monkeypatch):
 
 
 def test_with_a_kernel_the_bundle_holds_view_and_still(monkeypatch):
-    module = sys.modules["otlab.lab.explore"]
+    module = sys.modules["otlab.lab.explore.view"]
     monkeypatch.delenv("OTLAB_EXPLORE", raising=False)
     monkeypatch.setattr(module, "_has_kernel", lambda: True)
     data, _metadata = make()._repr_mimebundle_()
@@ -316,7 +316,7 @@ def test_live_failure_is_a_sentence_and_the_next_move_works(monkeypatch):
 
 
 def test_live_remembers_states_within_bounds(monkeypatch):
-    module = sys.modules["otlab.lab.explore"]
+    module = sys.modules["otlab.lab.explore.view"]
     monkeypatch.setattr(module, "MEMORY", 3)
     calls = []
     figure = make(lambda **values: calls.append(values) or frame(**values))
@@ -397,7 +397,7 @@ def test_failure_of_an_unknown_mode(monkeypatch):
 
 def test_scene_needs_neither_widgets_nor_jax():
     code = (
-        "import sys, otlab.lab.explore, otlab.lab.scene;"
+        "import sys, otlab.lab.explore.view, otlab.lab.scene.panels;"
         "print([m for m in ('anywidget', 'ipywidgets', 'jax', 'matplotlib', 'torch')"
         " if m in sys.modules])"
     )
@@ -434,7 +434,7 @@ def test_colours_stand_out(selector):
 
 def test_colours_are_those_of_every_figure():
     from otlab.lab.figures import COLOURS
-    from otlab.lab.marks import ROLES
+    from otlab.lab.scene.marks import ROLES
 
     light = _variables(explore_assets()[1], ".otlab-explore")
     assert set(COLOURS) == set(ROLES)
@@ -444,7 +444,7 @@ def test_colours_are_those_of_every_figure():
 def test_colour_maps_are_those_of_the_still():
     from matplotlib import colormaps
 
-    from otlab.lab.still import SIGNED
+    from otlab.lab.scene.still import SIGNED
 
     js = explore_assets()[0]
     cividis = "".join(re.findall(r'"([^"]*)"', re.search(r"cividis:(.*?),\n", js, re.S).group(1)))

@@ -17,9 +17,9 @@ from jupyter_client.manager import AsyncKernelManager
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from papermill.clientwrap import PapermillNotebookClient
 
-from otlab.lab.chapters import cache, compiled
+from otlab.lab.runs.chapters import cache, compiled
 
-INSIDE = "__import__('otlab.lab.inside', fromlist=['inside'])"
+INSIDE = "__import__('otlab.lab.runs.inside', fromlist=['inside'])"
 RUNS_PER_KERNEL = 50  # then a new one: compiled functions of past runs stay in memory
 QUIET = logging.getLogger("otlab.kernels")
 QUIET.addHandler(logging.NullHandler())

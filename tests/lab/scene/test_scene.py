@@ -4,7 +4,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from otlab.lab.areas import block_mean
 from otlab.lab.scene import (
     Arrows,
     Bars,
@@ -22,7 +21,8 @@ from otlab.lab.scene import (
     panel,
     scene,
 )
-from otlab.lab.still import draw_still
+from otlab.lab.scene.areas import block_mean
+from otlab.lab.scene.still import draw_still
 
 
 @pytest.fixture
@@ -137,7 +137,7 @@ def everything(cloud):
 
 
 def test_still_draws_every_kind_of_mark(cloud):
-    from otlab.lab.pack import Limits
+    from otlab.lab.explore.pack import Limits
 
     whole, limits = everything(cloud), Limits()
     limits.see(whole)

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from otlab.lab.areas import Bars, Heatmap, Images
-from otlab.lab.controls import tidy
 from otlab.lab.figures import COLOURS, LINES, MARKS, style
-from otlab.lab.marks import Labels, Lines, Paths, Points, Rule, Segments
-from otlab.lab.scene import Dial
+from otlab.lab.scene.areas import Bars, Heatmap, Images
+from otlab.lab.scene.marks import Labels, Lines, Paths, Points, Rule, Segments
+from otlab.lab.scene.numbers import tidy
+from otlab.lab.scene.panels import Dial
 
 DPI = 80
 SHARPNESS = 1.6  # pixels drawn for each one shown, for fine screens and paper
@@ -28,7 +28,7 @@ class Still:
 
 
 def draw_still(scene, limits) -> Still:
-    """Draw a scene with Matplotlib; limits: the `otlab.lab.pack.Limits` that saw it."""
+    """Draw a scene with Matplotlib; limits: the `otlab.lab.explore.pack.Limits` that saw it."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

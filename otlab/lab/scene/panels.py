@@ -3,8 +3,8 @@
     scene(panel(Points(x), Points(y, role="target"), title="Pairs", equal=True),
           Dial("sharpness", E, target=0.1), say="Sharpness 0.23.")
 
-The browser draws a scene under a slider (`otlab.lab.explore`); Matplotlib draws the still
-that stands in its place on paper (`otlab.lab.still`).
+The browser draws a scene under a slider (`otlab.lab.explore.view`); Matplotlib draws the still
+that stands in its place on paper (`otlab.lab.scene.still`).
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from otlab.lab.areas import Bars, Heatmap, Images
-from otlab.lab.marks import (
+from otlab.lab.scene.areas import Bars, Heatmap, Images
+from otlab.lab.scene.marks import (
     Arrows,
     Labels,
     Lines,

@@ -8,13 +8,13 @@ import pandas as pd
 import pytest
 from tiny_chapters import CLAIM, otlab, wait_for, write_chapter
 
-from otlab.lab import kernels
-from otlab.lab import sweep as sweeps
-from otlab.lab.chapters import find_chapter
-from otlab.lab.grid import make_grid, read_grid, run_key, source_hash
-from otlab.lab.parameters import LabError, ParameterError
-from otlab.lab.sweep import SweepStopped, keep_run, run_point, sweep
-from otlab.lab.table import write_table
+from otlab.lab.runs import kernels
+from otlab.lab.runs.chapters import find_chapter
+from otlab.lab.runs.parameters import LabError, ParameterError
+from otlab.lab.sweeps import sweep as sweeps
+from otlab.lab.sweeps.grid import make_grid, read_grid, run_key, source_hash
+from otlab.lab.sweeps.sweep import SweepStopped, keep_run, run_point, sweep
+from otlab.lab.sweeps.table import write_table
 
 # n = 7 kills its worker once, n = 8 its kernel once, n = 9 its kernel always, n = 13 fails.
 DEATHS = """
@@ -215,7 +215,7 @@ def test_the_key_changes_with_whatever_decides_the_result(chapter, monkeypatch):
     monkeypatch.setenv("OTLAB_BUDGET", "smoke")
     keys.append(run_key(chapter, point))
     monkeypatch.delenv("OTLAB_BUDGET")
-    monkeypatch.setattr("otlab.lab.grid.source_hash", lambda: "other")
+    monkeypatch.setattr("otlab.lab.sweeps.grid.source_hash", lambda: "other")
     keys.append(run_key(chapter, point))
     monkeypatch.undo()
     nb = json.loads(chapter.path.read_text())

@@ -8,25 +8,27 @@ def _terminal(stream) -> bool:
     return hasattr(stream, "isatty") and stream.isatty()
 
 
+def _bar(stream, *, left: bool = False, transient: bool = False):
+    """A live bar with a count and a clock. left: also say how long it will still take."""
+    from rich import progress
+    from rich.console import Console
+
+    remaining = (progress.TextColumn("left"), progress.TimeRemainingColumn()) if left else ()
+    return progress.Progress(
+        progress.MofNCompleteColumn(), progress.BarColumn(bar_width=24),
+        progress.TimeElapsedColumn(), *remaining,
+        progress.TextColumn("{task.description}", markup=False),
+        console=Console(file=stream), transient=transient)
+
+
 @contextmanager
 def cell_progress(stream=None):
-    """Yields an `on_cell` for `otlab.lab.run.execute`: cell, heading, seconds."""
+    """Yields an `on_cell` for `otlab.lab.runs.run.execute`: cell, heading, seconds."""
     stream = stream or sys.stderr
     if not _terminal(stream):
         yield _lines(stream)
         return
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-    )
-
-    columns = (MofNCompleteColumn(), BarColumn(bar_width=24), TimeElapsedColumn(),
-               TextColumn("{task.description}", markup=False))
-    with Progress(*columns, console=Console(file=stream), transient=True) as bar:
+    with _bar(stream, transient=True) as bar:
         task = bar.add_task("starting the kernel", total=None)
 
         def tell(event):
@@ -59,19 +61,6 @@ def run_progress(total: int, finished: int, stream=None):
             print(f"[{count}/{total}] {text}", file=stream, flush=True)
         yield plain
         return
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    columns = (MofNCompleteColumn(), BarColumn(bar_width=24), TimeElapsedColumn(),
-               TextColumn("left"), TimeRemainingColumn(),
-               TextColumn("{task.description}", markup=False))
-    with Progress(*columns, console=Console(file=stream)) as bar:
+    with _bar(stream, left=True) as bar:
         task = bar.add_task("starting the workers", total=total, completed=finished)
         yield lambda text: bar.update(task, advance=1, description=text)

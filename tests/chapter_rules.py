@@ -204,11 +204,11 @@ def reads_in_jupyterlab(nb) -> list[str]:
             if re.search(pattern, cell.source, re.M)]
 
 
-def answers_are_folded(nb) -> list[str]:
-    """In the book by the tag hide-cell, in JupyterLab by its own metadata."""
+def folded_cells_are_folded_everywhere(nb) -> list[str]:
+    """In the book by the tags hide-cell and hide-input, in JupyterLab by its own metadata."""
     return [f"code cell {number} hides in the book but not in JupyterLab: set "
             "metadata.jupyter.source_hidden" for number, cell in code(nb)
-            if "hide-cell" in tags(cell)
+            if {"hide-cell", "hide-input"} & set(tags(cell))
             and not cell.metadata.get("jupyter", {}).get("source_hidden")]
 
 
@@ -229,6 +229,7 @@ def headings_in_order(nb) -> list[str]:
 
 EVERY_NOTEBOOK = [has_title, metadata_is_complete, figures_are_described, nothing_forbidden,
                   no_bare_except, cells_are_short, checked_cells_can_fail, outputs_are_stripped,
-                  no_widget_state, headings_in_order, reads_in_jupyterlab, answers_are_folded]
+                  no_widget_state, headings_in_order, reads_in_jupyterlab,
+                  folded_cells_are_folded_everywhere]
 EVERY_CHAPTER = [has_card, parameters_are_literals, parameters_are_read, claims_come_last,
                  verdicts_are_judged]

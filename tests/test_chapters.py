@@ -96,7 +96,7 @@ BREAKS = {
     "outputs_are_stripped": lambda nb: nb.cells[3].metadata.update(tags=[]),
     "no_widget_state": lambda nb: nb.metadata.update(widgets={}),
     "reads_in_jupyterlab": lambda nb: nb.cells.append(new_markdown_cell("See {cite}`a`.")),
-    "answers_are_folded": lambda nb: nb.cells.insert(2, new_code_cell(
+    "folded_cells_are_folded_everywhere": lambda nb: nb.cells.insert(2, new_code_cell(
         "check.x(1)", metadata={"tags": ["hide-cell"]})),
     "headings_in_order": lambda nb: nb.cells.append(new_markdown_cell("#### deep")),
 }

@@ -127,7 +127,7 @@ def table_html(data: dict) -> str:
     """The table of one chapter as HTML with header cells and worded verdicts."""
     def cell(tag, text, **attributes):
         extra = "".join(f' {k}="{v}"' for k, v in attributes.items())
-        return f"<{tag}{extra}>{text}</{tag}>"
+        return f'<{tag}{extra} style="text-align:left">{text}</{tag}>'  # JupyterLab's is right
 
     head = "".join(cell("th", h, scope="col")
                    for h in ("#", "Claim", "Claimed", "Measured", "Verdict"))

@@ -12,6 +12,10 @@ import numpy as np
 
 from otlab.core.costs import resolve_cost
 
+METHODS = ("auto", "kernel", "stream", "plain")
+LARGEST = 1 << 29  # entries of a stored kernel: 2 GiB in float32
+TILE = 1 << 20  # entries of a block when none is given
+
 
 def known(*arrays) -> bool:
     """True when every value can be looked at, that is outside `jit`, `vmap` and `grad`."""
@@ -147,3 +151,23 @@ def start(init, m, dtype):
     if known(g) and not np.isfinite(np.asarray(g)).all():
         raise ValueError("sinkhorn wants a finite init; its g holds NaN or infinity.")
     return g - g.mean()
+
+
+def route(method, block, n, m):
+    """The method that will run, and its block of rows: ("stream", 256), ("kernel", None), …"""
+    if method not in METHODS:
+        raise ValueError(
+            f"sinkhorn wants method to be one of {', '.join(METHODS)}; got {method!r}."
+        )
+    block = None if block is None else int(block)
+    if method == "kernel" and block is not None:
+        raise ValueError(
+            f"sinkhorn stores an (n, m) kernel with method='kernel', and block={block} asks for "
+            "blocks; leave one of them away."
+        )
+    if method == "auto":
+        large = n * m > LARGEST
+        method = "stream" if block is not None or large else "kernel"
+    if method == "stream" and block is None:
+        block = max(1, min(n, m, TILE // max(n, m)))
+    return method, block

@@ -14,6 +14,8 @@ from jaxtyping import Array, Float, Int
 from otlab.core.costs import resolve_cost
 from otlab.core.status import REMEDY, Status
 from otlab.couplings import inputs, sampling, sharpness
+from otlab.couplings.engine import iterate
+from otlab.couplings.engine.begin import begin
 from otlab.couplings.tiles import outer, over_rows, reducer
 
 # Float32 moves a marginal by at most this many eps * max|C| / epsilon: the largest of 864
@@ -43,6 +45,7 @@ class SinkhornResult(eqx.Module):
     b: Float[Array, " m"]
     cost: str | Callable = eqx.field(static=True)
     block: int | None = eqx.field(static=True)
+    method: str = eqx.field(static=True)
 
     @jax.jit
     def plan(self) -> Float[Array, "n m"]:
@@ -147,6 +150,7 @@ def sinkhorn(
     max_steps=2_000,
     init=None,
     block=None,
+    method="auto",
 ) -> SinkhornResult:
     r"""Minimise <P, C> + epsilon KL(P | a b^T) over couplings P of a and b.
 
@@ -162,7 +166,14 @@ def sinkhorn(
         tol: stop when the L1 row-marginal gap is below this (0 to 2, units of mass).
         max_steps: cap on (f, g) sweeps.
         init: where to start: an earlier result, a pair (f, g), or g alone; see warm_start.
-        block: None stores C; a number of rows streams it, and no (n, m) array ever exists.
+        block: rows of C held at a time; no (n, m) array ever exists then. None lets `method`
+            decide.
+        method: "auto", or one of
+            "kernel" stores one (n, m) array and sweeps by matrix-vector products;
+            "stream" recomputes C in blocks and stores O(n + m);
+            "plain" is the textbook iteration from zero, not accelerated, whose steps count.
+            "auto" takes "stream" when block is given or the array would pass 2 GiB, else
+            "kernel". The answer is the same to tol; .method says what ran.
 
     Returns:
         SinkhornResult. It does not raise when the steps end early: call
@@ -174,7 +185,7 @@ def sinkhorn(
     epsilon, tol and max_steps are traced: a new value compiles nothing. Differentiate
     .dual_value(); a gradient through f or g raises.
 
-    Source: Cuturi (2013), Algorithm 1, in log form.
+    Source: Cuturi (2013), Algorithm 1, in log form, with Anderson acceleration.
     """
     x, y = inputs.clouds(x, y)
     a = inputs.weights("a", a, len(x), x.dtype)
@@ -182,9 +193,11 @@ def sinkhorn(
     inputs.check_cost(cost, x, y)
     epsilon, tol, max_steps = inputs.settings(epsilon, tol, max_steps, block, x.dtype)
     g = inputs.start(init, len(y), x.dtype)
-    block = None if block is None else int(block)
-    f, g, error, steps, status, floor = _solve(x, y, a, b, g, epsilon, tol, max_steps, cost, block)
-    return SinkhornResult(f, g, error, steps, status, epsilon, floor, x, y, a, b, cost, block)
+    method, block = inputs.route(method, block, len(x), len(y))
+    f, g, error, steps, status, floor = _solve(
+        x, y, a, b, g, epsilon, tol, max_steps, cost, block, method, init is not None)
+    return SinkhornResult(
+        f, g, error, steps, status, epsilon, floor, x, y, a, b, cost, block, method)
 
 
 def warm_start(result: SinkhornResult, x_new, y_new):
@@ -199,52 +212,25 @@ def warm_start(result: SinkhornResult, x_new, y_new):
     return result.potential(x_new), result.target_potential(y_new)
 
 
-@partial(jax.jit, static_argnums=(8, 9))
-@partial(jax.custom_vjp, nondiff_argnums=(8, 9))
-def _solve(x, y, a, b, g, epsilon, tol, max_steps, cost, block):
+@partial(jax.jit, static_argnums=(8, 9, 10, 11))
+@partial(jax.custom_vjp, nondiff_argnums=(8, 9, 10, 11))
+def _solve(x, y, a, b, g, epsilon, tol, max_steps, cost, block, method, warm):
     reduce = reducer(x, y, cost, block)
     largest = jnp.max(reduce(lambda C, _: jnp.max(jnp.abs(C), axis=1), x[:, 0], 1))
     floor = ROUNDING * jnp.finfo(x.dtype).eps * largest / epsilon
-    log_a, log_b = epsilon * jnp.log(a), epsilon * jnp.log(b)  # in units of C; -inf is welcome
-
-    def log_sums(kept, other, axis, safe=False):
-        """log sum exp((kept + other - C) / epsilon) along axis.
-
-        Near the fixed point the sums are close to one: no maximum is needed, and XLA fuses
-        the table away. Where one would over- or underflow, all are done again with it.
-        """
-
-        def exponents(C, k):
-            return (outer(k, other, axis) - C) / epsilon
-
-        def with_max(C, k):
-            return logsumexp(exponents(C, k), axis=axis)
-
-        def without(C, k):
-            return jnp.sum(jnp.exp(exponents(C, k)), axis=axis)
-
-        if safe:
-            return reduce(with_max, kept, axis)
-        sums = reduce(without, kept, axis)
-        usable = jnp.all((sums > 1e-20) & (sums < 1e30))
-        return lax.cond(usable, lambda: jnp.log(sums), lambda: reduce(with_max, kept, axis))
-
-    def sweep(carry):
-        f, g, rows, _, k = carry
-        f = f - epsilon * rows
-        g = g - epsilon * log_sums(g, f + log_a, 0)
-        rows = log_sums(f, g + log_b, 1)  # log of row marginal / a
-        error = jnp.sum(jnp.where(a > 0, a * jnp.abs(jnp.expm1(rows)), 0))
-        return f, g, rows, error, k + 1
-
-    def unfinished(carry):
-        *_, error, k = carry
-        return (k < max_steps) & (error > jnp.maximum(tol, floor))
-
-    zeros = jnp.zeros_like(a)
-    rows = log_sums(zeros, g + log_b, 1, safe=True)
-    first = (zeros, g, rows, jnp.full((), jnp.inf, x.dtype), jnp.zeros((), jnp.int32))
-    f, g, _, error, steps = lax.while_loop(unfinished, sweep, first)
+    if warm or method == "plain":
+        q = g / epsilon
+        p = -iterate.log_sums(reduce, epsilon)(jnp.zeros_like(a), g + epsilon * jnp.log(b), 1, True)
+    else:
+        p, q = begin(x, y, a, b, epsilon, cost, block, reduce)
+    stop = jnp.maximum(tol, floor)
+    if method == "kernel":
+        end = iterate.kernel(x, y, cost, a, b, epsilon, p, q, stop, max_steps, reduce)
+    else:
+        rows = iterate.log_rows(reduce, a, b, epsilon)
+        end = iterate.log_domain(rows, p, q, a, stop, max_steps, accelerate=method != "plain")
+    p, q = iterate.complete(reduce, a, b, epsilon, end.now.p, end.now.q)
+    f, g, error, steps = epsilon * p, epsilon * q, end.now.error, end.steps
 
     code = partial(jnp.asarray, dtype=jnp.int32)
     status = jnp.where(error <= tol, code(Status.CONVERGED), code(Status.MAX_STEPS))
@@ -254,11 +240,11 @@ def _solve(x, y, a, b, g, epsilon, tol, max_steps, cost, block):
     return f, g, error, steps, status, floor
 
 
-def _solve_forward(x, y, a, b, g, epsilon, tol, max_steps, cost, block):
-    return _solve(x, y, a, b, g, epsilon, tol, max_steps, cost, block), None
+def _solve_forward(x, y, a, b, g, epsilon, tol, max_steps, cost, block, method, warm):
+    return _solve(x, y, a, b, g, epsilon, tol, max_steps, cost, block, method, warm), None
 
 
-def _solve_backward(cost, block, _, cotangents):
+def _solve_backward(cost, block, method, warm, _, cotangents):
     raise ValueError(
         "sinkhorn does not differentiate through its potentials: f, g, plan(), "
         "transport_cost() and sharpness() have no gradient in the inputs. Differentiate "

@@ -15,6 +15,8 @@ from otlab.core.costs import resolve_cost
 METHODS = ("auto", "kernel", "stream", "plain")
 LARGEST = 1 << 29  # entries of a stored kernel: 2 GiB in float32
 TILE = 1 << 20  # entries of a block when none is given
+STREAM = 256  # rows of C at a time beside a kernel: recomputing them beats reading them
+SMALL = 1 << 18  # entries below which C is kept
 
 
 def known(*arrays) -> bool:

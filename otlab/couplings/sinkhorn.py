@@ -215,14 +215,15 @@ def warm_start(result: SinkhornResult, x_new, y_new):
 @partial(jax.jit, static_argnums=(8, 9, 10, 11))
 @partial(jax.custom_vjp, nondiff_argnums=(8, 9, 10, 11))
 def _solve(x, y, a, b, g, epsilon, tol, max_steps, cost, block, method, warm):
-    reduce = reducer(x, y, cost, block)
+    tiles = inputs.STREAM if method == "kernel" and len(x) * len(y) > inputs.SMALL else block
+    reduce = reducer(x, y, cost, tiles)  # beside a kernel, C itself is never stored
     largest = jnp.max(reduce(lambda C, _: jnp.max(jnp.abs(C), axis=1), x[:, 0], 1))
     floor = ROUNDING * jnp.finfo(x.dtype).eps * largest / epsilon
     if warm or method == "plain":
         q = g / epsilon
         p = -iterate.log_sums(reduce, epsilon)(jnp.zeros_like(a), g + epsilon * jnp.log(b), 1, True)
     else:
-        p, q = begin(x, y, a, b, epsilon, cost, block, reduce)
+        p, q = begin(x, y, a, b, epsilon, cost, tiles, reduce)
     stop = jnp.maximum(tol, floor)
     if method == "kernel":
         end = iterate.kernel(x, y, cost, a, b, epsilon, p, q, stop, max_steps, reduce)

@@ -13,6 +13,19 @@ def badge(verdict: str) -> str:
     return f'<span class="otlab-verdict otlab-verdict-{slug}">{html.escape(verdict)}</span>'
 
 
+def kind(claim: dict) -> str:
+    """"paper", or "ours" for what only our notes expect."""
+    return claim.get("kind", "ours")
+
+
+def chips(claims: list[dict], word: str) -> str:
+    """How many claims of one kind, by verdict."""
+    counts = Counter(claim["verdict"] for claim in claims)
+    badges = " ".join(f"<li>{badge(v)} <b>{counts[v]}</b></li>" for v in VERDICTS if counts[v])
+    plural = "claim" if len(claims) == 1 else "claims"
+    return f'<p>{len(claims)} {plural} {word}:</p><ul class="otlab-totals">{badges}</ul>'
+
+
 def number(value: float) -> str:
     """Four significant digits, no exponent where none is needed."""
     return f"{value:.4g}"
@@ -22,7 +35,7 @@ def row(claim: dict) -> str:
     """One claim as a table row."""
     text = {k: re.sub(r"`([^`]+)`", r"<code>\1</code>", html.escape(str(v)))
             for k, v in claim.items() if isinstance(v, str | int | float)}
-    said = f"{text['claim']} <small>({text['source']})</small>"
+    said = f"{text['claim']} <small>({kind(claim)}: {text['source']})</small>"
     if claim.get("note"):
         said += f'<br><small>{text["note"]}</small>'
     if claim.get("command"):
@@ -31,6 +44,8 @@ def row(claim: dict) -> str:
     if claim.get("interval"):
         low, high = claim["interval"]
         measured += f"<br><small>95 %: {number(low)} to {number(high)}</small>"
+    if claim.get("stored"):
+        measured += f'<br><small>{text.get("from", "saved run")}</small>'
     seeds = text["seeds"] if claim.get("seeds") else "–"
     return (f'<tr><th scope="row">{text["number"]}</th><td>{said}</td><td>{text["claimed"]}</td>'
             f"<td>{measured}</td><td>{seeds}</td><td>{badge(claim['verdict'])}</td></tr>")
@@ -60,11 +75,10 @@ def page(chapters: list[tuple[str, str, dict]]) -> str:
     every = [claim for *_, result in chapters for claim in result["claims"]]
     if not every:
         return "No chapter has saved claims yet.\n"
-    counts = Counter(claim["verdict"] for claim in every)
-    chips = " ".join(f"<li>{badge(v)} <b>{counts[v]}</b></li>" for v in VERDICTS if counts[v])
-    claims = "claim" if len(every) == 1 else "claims"
-    out = [f'```{{raw}} html\n<p>{len(every)} {claims}:</p><ul class="otlab-totals">{chips}</ul>'
-           "\n```\n"]
+    of = {word: [claim for claim in every if kind(claim) == word] for word in ("paper", "ours")}
+    words = {"paper": "of the papers", "ours": "of our notes"}
+    totals = "".join(chips(of[word], words[word]) for word in of if of[word])
+    out = [f"```{{raw}} html\n{totals}\n```\n"]
     for title, path, result in chapters:
         out.append(f"## [{title}]({path})\n\n```{{raw}} html\n{table(title, result)}```\n")
     return "\n".join(out)

@@ -1,7 +1,7 @@
 """Ground costs between point clouds, and their size without an (n, m) array."""
 
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 
 import jax
 import jax.numpy as jnp
@@ -32,6 +32,55 @@ def squared_distances(x, y):
     return jnp.maximum(norms + 2 * neg_dot(x, y), 0)
 
 
+def distances(x, y):
+    """C_ij = |x_i - y_j|, shape (n, m), for x (n, d) and y (m, d).
+
+    By differences, so that points that meet cost exactly zero; the gradient there is zero,
+    where that of a plain norm is NaN (OTT pull request 411).
+    """
+    return _norm(x[:, None] - y)
+
+
+def manhattan(x, y):
+    """C_ij = sum_k |x_ik - y_jk|, shape (n, m), for x (n, d) and y (m, d)."""
+    return jnp.sum(jnp.abs(x[:, None] - y), axis=-1)
+
+
+@cache
+def power_cost(p: float) -> Callable:
+    """The cost C_ij = sum_k |x_ik - y_jk|^p, p >= 1; one function for each p, compiled once.
+
+    p = 2 is `squared_distances` and p = 1 `manhattan`, by differences.
+
+    Raises:
+        ValueError: for p below one, where the cost is not convex in x - y.
+    """
+    if not p >= 1:
+        raise ValueError(f"power_cost wants p >= 1, a cost convex in x - y; got {p!r}.")
+
+    def cost(x, y):
+        return jnp.sum(jnp.abs(x[:, None] - y) ** p, axis=-1)
+
+    cost.__name__ = cost.__qualname__ = f"power_{p:g}"
+    return cost
+
+
+def great_circle(x, y):
+    """C_ij: the angle between unit vectors x_i and y_j, in radians, shape (n, m).
+
+    2 arctan(|x - y| / |x + y|) is arccos <x, y> without its loss of digits near 0 and pi and
+    without its infinite slope there: the gradient at equal and at opposite points is finite.
+
+    Source: Kahan (2006), How futile are mindless assessments of roundoff?, "Mangled angles".
+    """
+    return 2 * jnp.arctan2(_norm(x[:, None] - y), _norm(x[:, None] + y))
+
+
+def squared_great_circle(x, y):
+    """C_ij: the squared angle between unit vectors x_i and y_j, shape (n, m)."""
+    return great_circle(x, y) ** 2
+
+
 COSTS = {"sqeuclidean": squared_distances, "dot": neg_dot}
 
 
@@ -45,6 +94,12 @@ def resolve_cost(cost) -> Callable:
         f"cost must be one of {sorted(COSTS)} or a function (x, y) -> C of shape (n, m); "
         f"got {cost!r}."
     )
+
+
+def paired_cost(x, y, *, cost="sqeuclidean"):
+    """c(x_i, y_i) row by row, shape (n,): the diagonal of C, without the rest of it."""
+    cost = resolve_cost(cost)
+    return jax.vmap(lambda p, q: cost(p[None], q[None])[0, 0])(x, y)
 
 
 def std_cost(x, y, *, cost="dot", centre=True):
@@ -127,3 +182,10 @@ def _std_by_rows(x, y, cost, centre):
         return jnp.mean((cost(point[None], y)[0] - mean - columns) ** 2)
 
     return jnp.sqrt(jax.lax.map(squares, (x, rows), batch_size=ROWS).mean())
+
+
+def _norm(v):
+    """Euclidean norm of the last axis, with gradient zero at zero."""
+    squares = jnp.sum(v * v, axis=-1)
+    positive = squares > 0
+    return jnp.where(positive, jnp.sqrt(jnp.where(positive, squares, 1)), 0)

@@ -5,6 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import stdtrit
 
+MINUS = "\N{MINUS SIGN}"
+SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
 
 @dataclass(frozen=True)
 class Interval:
@@ -25,7 +28,24 @@ class Interval:
         return (self.high - self.low) / 2
 
     def __str__(self) -> str:
-        return f"{_significant(self.mean)} ± {_significant(self.half_width, 2)}"
+        """0.049 ± 0.021: the mean to the place of the half width's second digit.
+
+        A lopsided interval, as a ratio's may be, names its ends: 8.4 (4.1 to 17.2).
+        """
+        lopsided = abs((self.low + self.high) / 2 - self.mean) > 0.1 * self.half_width
+        return self._text("{0} ({2} to {3})" if lopsided else "{0} ± {1}")
+
+    @property
+    def with_ends(self) -> str:
+        """Mean and ends, rounded alike: 1.06 (0.78 to 1.45)."""
+        return self._text("{0} ({2} to {3})")
+
+    def _text(self, form: str) -> str:
+        size = max(abs(self.low), abs(self.high), abs(self.mean))
+        power = int(np.floor(np.log10(size))) if 0 < size < 1e-3 else 0
+        values = [v / 10.0**power for v in (self.mean, self.half_width, self.low, self.high)]
+        text = form.format(*_rounded(values, values[1]))
+        return f"({text}) × 10{str(power).translate(SUPERSCRIPTS)}" if power else text
 
     def below(self, other: "Interval | float") -> bool:
         """Whether this interval lies wholly below another interval, or a number."""
@@ -104,8 +124,10 @@ def _samples(values, name: str) -> np.ndarray:
     return s
 
 
-def _significant(value: float, digits: int = 3) -> str:
-    if value == 0 or not np.isfinite(value):
-        return f"{value:g}"
-    places = max(0, digits - 1 - int(np.floor(np.log10(abs(value)))))
-    return f"{value:.{places}f}" if places <= 5 else f"{value:.{digits - 1}e}"
+def _rounded(values, half: float) -> list[str]:
+    """Each value to the place of the second digit of `half`; to three digits if that is 0."""
+    leading, digits = (half, 2) if half > 0 else (abs(values[0]), 3)
+    if not 0 < leading < np.inf:
+        return [f"{v:g}" for v in values]
+    places = max(0, digits - 1 - int(np.floor(np.log10(leading))))
+    return [f"{round(v, places) + 0.0:.{places}f}".replace("-", MINUS) for v in values]

@@ -15,7 +15,7 @@ from otlab.core.costs import relative_epsilon
 from otlab.couplings import inputs
 from otlab.couplings.sinkhorn import sinkhorn
 
-STREAM = 512  # rows a tile: streaming beats a stored cost above this size (0.23 against 0.47 ns)
+STREAM = 512  # rows a tile of the textbook iteration, which is faster on tiles above this size
 
 
 class BatchReport(eqx.Module):
@@ -36,18 +36,20 @@ class BatchReport(eqx.Module):
         return bool(jnp.all(self.status == 0))
 
 
-def couple_in_batches(key, x, y, *, n: int, epsilon, tol=1e-3, max_steps=5_000):
+def couple_in_batches(key, x, y, *, n: int, epsilon, tol=1e-3, max_steps=5_000, method="auto"):
     """Partners j (N,) for paired pools x and y, (N, d) each: OT inside consecutive batches of n.
 
     The clouds are centred over the whole pool and epsilon is relative: each batch is solved at
-    epsilon * std(C), C = -<x, y>. x[i] goes with y[j[i]], drawn from row i of its batch's plan.
+    epsilon * std(C), C = -<x, y>. x[i] goes with y[j[i]], drawn from row i of its batch's plan:
+    every x is used once; a y is used once on average, but some several times and some never
+    (a share 1/e of them where plans are blurred, none where they are permutations).
 
     Args:
         key: PRNG key of the draw.
         x, y: noise and data, both (N, d); N must be a multiple of n.
         n: OT batch size; unrelated to the batch of the gradient. n = 1 is independent pairing.
         epsilon: in units of std(C).
-        tol, max_steps: as in `sinkhorn`.
+        tol, max_steps, method: as in `sinkhorn`; steps count sweeps when method is "plain".
 
     Returns:
         (j, BatchReport).
@@ -70,18 +72,22 @@ def couple_in_batches(key, x, y, *, n: int, epsilon, tol=1e-3, max_steps=5_000):
         return jnp.arange(N), BatchReport(one, 0 * one, jnp.zeros(N, int), jnp.zeros(N, int))
     step = relative_epsilon(x, y, epsilon)
     step, tol, max_steps = inputs.settings(step, tol, max_steps, None, x.dtype)
-    return _couple(key, x, y, step, tol, max_steps, n)
+    return _couple(key, x, y, step, tol, max_steps, n, method)
 
 
-@partial(jax.jit, static_argnums=6)
-def _couple(key, x, y, epsilon, tol, max_steps, n):
+def _block(method: str, n: int) -> int | None:
+    return STREAM if method == "plain" and n > STREAM else None
+
+
+@partial(jax.jit, static_argnums=(6, 7))
+def _couple(key, x, y, epsilon, tol, max_steps, n, method):
     batches = len(x) // n
     x, y = x - x.mean(0), y - y.mean(0)
 
     def solve(args):
         key, x, y = args
         r = sinkhorn(x, y, epsilon=epsilon, cost="dot", tol=tol, max_steps=max_steps,
-                     block=STREAM if n > STREAM else None)
+                     method=method, block=_block(method, n))
         return r.sample_pairs(key), BatchReport(r.sharpness(), r.error, r.steps, r.status)
 
     parts = (jax.random.split(key, batches), x.reshape(batches, n, -1), y.reshape(batches, n, -1))
@@ -190,6 +196,7 @@ def stream_pairs(
     directions=None,
     tol=1e-3,
     max_steps=5_000,
+    method="auto",
 ) -> Iterator[Streamed]:
     """Couple endless noise with a finite data set, n noise points at a time.
 
@@ -202,6 +209,7 @@ def stream_pairs(
         n: noise points a batch.  epsilon: in units of std(C).  batches: how many.
         warm: start from the last potentials by the soft c-transform.
         directions: None, or V (d, k) on which both clouds are projected for the cost.
+        tol, max_steps, method: as in `sinkhorn`; steps count sweeps when method is "plain".
 
     Yields:
         Streamed batches; `collect` turns them into `Pairs`.
@@ -231,7 +239,7 @@ def stream_pairs(
             start = last.target_potential(y) if n < m else last.g
         step = relative_epsilon(x, y, epsilon)
         last = sinkhorn(x, y, epsilon=step, cost="dot", tol=tol, max_steps=max_steps, init=start,
-                        block=STREAM if n > STREAM else None)
+                        method=method, block=_block(method, n))
         j = last.sample_pairs(key_draw)
         yield Streamed(noise_id, np.asarray(rows[j], np.int32), float(last.sharpness()), last)
 

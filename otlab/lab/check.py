@@ -6,7 +6,6 @@ that fails, the numbers, and where to look. They are named after what they check
 
 from collections.abc import Callable
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -16,66 +15,84 @@ def _demand(condition, sentence: str):
         raise AssertionError(sentence)
 
 
-def std_of_cost(answer: Callable) -> None:
-    """answer(x, y) → std of the centred dot-product cost, from x (n, d), y (m, d), in O(n d²).
+def _shape(got, want: tuple, what: str):
+    """The answer as a float array of the wanted shape, or a sentence that says what came."""
+    try:
+        value = np.asarray(got, dtype=float)
+    except (TypeError, ValueError):
+        raise AssertionError(f"return {what}; got {type(got).__name__}.") from None
+    _demand(value.shape == want, f"return {what}; got an array of shape {value.shape}.")
+    return value
 
-    Compares with the full table on random clouds, and demands invariance to translation and
-    proportionality to the scale of either cloud.
-    """
+
+def _couplings():
+    """Plans P (n, m) of several sizes with unequal weights, named."""
     rng = np.random.default_rng(0)
-    x, y = rng.normal(size=(60, 5)), rng.normal(size=(80, 5)) * 2 + 1
-    x, y = x.astype(np.float32), y.astype(np.float32)
-    table = (x - x.mean(0)) @ (y - y.mean(0)).T
-    got = float(answer(jnp.asarray(x), jnp.asarray(y)))
-    _demand(np.isclose(got, table.std(), rtol=1e-3),
-            f"std(C) should be {table.std():.4f} on the test clouds; yours gives {got:.4f}. "
-            "Did you centre both clouds, and divide each second moment by its own n?")
-    moved = float(answer(jnp.asarray(x + 3), jnp.asarray(y - 7)))
-    _demand(np.isclose(got, moved, rtol=1e-2),
-            f"moving both clouds changed std(C) from {got:.4f} to {moved:.4f}: "
-            "a translation only adds rank-one terms, which centring removes.")
-    scaled = float(answer(jnp.asarray(2 * x), jnp.asarray(y)))
-    _demand(np.isclose(2 * got, scaled, rtol=1e-3),
-            f"doubling x should double std(C): {got:.4f} became {scaled:.4f}.")
-    print("std_of_cost: agrees with the full table, and is invariant to translation.")
+    for n, m in ((6, 9), (40, 25), (64, 64)):
+        a, b = rng.dirichlet(np.full(n, 3.0)), rng.dirichlet(np.full(m, 3.0))
+        P = rng.dirichlet(np.full(n * m, 0.1)).reshape(n, m)
+        yield f"a permutation of {n} unequal weights", np.diag(a)[:, rng.permutation(n)]
+        yield f"the independent coupling of {n} and {m} points", np.outer(a, b)
+        yield f"a random coupling of {n} and {m} points", P
 
 
 def sharpness(answer: Callable) -> None:
-    """answer(P) → renormalised entropy in [0, 1] of a uniform coupling P, shape (n, n)."""
-    n = 40
-    cases = {"a permutation": (jnp.eye(n)[::-1] / n, 0.0),
-             "the independent coupling": (jnp.full((n, n), 1 / n**2), 1.0),
-             "blocks of five": (jnp.kron(jnp.eye(8), jnp.ones((5, 5))) / (5 * n),
-                                float(np.log(5) / np.log(n)))}
-    for name, (P, want) in cases.items():
-        got = float(answer(P))
+    """answer(P) → 2 H(P) / (H(a) + H(b)) − 1 for P (n, m) whose marginals a, b are unequal."""
+    def H(p):
+        return -np.sum(p[p > 0] * np.log(p[p > 0]))
+
+    for name, P in _couplings():
+        want = 2 * H(P) / (H(P.sum(1)) + H(P.sum(0))) - 1
+        got = float(_shape(answer(jnp.asarray(P)), (), "one number for a plan (n, m)"))
         _demand(np.isclose(got, want, atol=2e-3),
-                f"on {name} the sharpness is {want:.3f}; yours gives {got:.3f}. "
-                "Zero entries contribute nothing: x log x → 0.")
-    print("sharpness: 0 on a permutation, 1 on the independent coupling, right in between.")
+                f"on {name} the sharpness is {want:.3f}; yours gives {got:.3f}. The weights are "
+                "the sums of P's rows and columns, and zero entries contribute nothing.")
+    print("sharpness: 0 on permutations, 1 on independent couplings, right in between.")
 
 
-def stratified_pairs(answer: Callable) -> None:
-    """answer(key, P) → partners j, shape (n,): one per row of P, drawn from that row.
+def std_of_squared_distance(answer: Callable) -> None:
+    """answer(x, y) → std over all pairs of |x_i − y_j|², both clouds centred first, in O(n d²).
 
-    Demands that row i is paired with column j with frequency n P_ij, and that rows are drawn
-    independently of one another.
+    Compares with the full table for several n, m and d, and demands invariance to translation
+    and the right power of the scale.
     """
-    n, draws = 6, 4000
-    P = jax.nn.softmax(2 * jax.random.normal(jax.random.key(1), (n, n)), axis=1) / n
-    keys = jax.random.split(jax.random.key(2), draws)
-    j = np.asarray(jax.jit(jax.vmap(lambda k: answer(k, P)))(keys))
-    _demand(j.shape == (draws, n), f"one partner per row: wanted {n} of them, got {j.shape[1:]}.")
-    share = np.stack([np.bincount(j[:, i], minlength=n) / draws for i in range(n)])
-    gap = np.abs(share - n * np.asarray(P)).max()
-    _demand(gap < 5 * 0.5 / np.sqrt(draws),
-            f"row frequencies are off by {gap:.3f}: draw row i from P[i] / P[i].sum().")
-    hot = np.eye(n)[j].reshape(draws, n * n)  # (draws, row and column)
-    together = (hot.T @ hot / draws - np.outer(share, share)).reshape(n, n, n, n)
-    together[np.arange(n), :, np.arange(n)] = 0  # a row always goes with itself
-    _demand(np.abs(together).max() < 5 * 0.5 / np.sqrt(draws),
-            "rows move together: give every row its own randomness.")
-    print("stratified_pairs: every source point once, partners drawn from their own rows.")
+    rng = np.random.default_rng(0)
+    for n, m, d in ((30, 30, 1), (60, 80, 5), (400, 150, 12)):
+        x, y = rng.normal(size=(n, d)) ** 3, 2 * rng.normal(size=(m, d)) + 1
+        x, y = jnp.asarray(x, jnp.float32), jnp.asarray(y, jnp.float32)
+        u, v = np.asarray(x - x.mean(0), float), np.asarray(y - y.mean(0), float)
+        want = ((u**2).sum(1)[:, None] + (v**2).sum(1) - 2 * u @ v.T).std()
+        got = float(_shape(answer(x, y), (), "one number for clouds (n, d) and (m, d)"))
+        _demand(np.isclose(got, want, rtol=2e-3),
+                f"with n={n}, m={m}, d={d} the std is {want:.4f}; yours gives {got:.4f}. Three "
+                "terms vary: both squared norms and the product; which covariances are zero?")
+        moved = float(answer(x + 3, y - 7))
+        _demand(np.isclose(got, moved, rtol=2e-2),
+                f"moving both clouds changed it from {got:.4f} to {moved:.4f}: centre first.")
+        scaled = float(answer(2 * x, 2 * y))
+        _demand(np.isclose(4 * got, scaled, rtol=2e-3),
+                f"doubling both clouds should give four times as much: {got:.4f}, {scaled:.4f}.")
+    print("std_of_squared_distance: agrees with the full table, and ignores translations.")
+
+
+def lost_shares(answer: Callable) -> None:
+    """answer(P) → expected shares (of noise, of data) lost when each row draws one partner.
+
+    P (n, m), any weights. Compares with draws, for several sizes.
+    """
+    rng, draws = np.random.default_rng(1), 400
+    for name, P in _couplings():
+        got = _shape(answer(jnp.asarray(P)), (2,), "two numbers: lost noise, lost data")
+        steps = np.cumsum(P / P.sum(1, keepdims=True), axis=1)
+        u = rng.random((draws, len(P), 1))
+        j = np.minimum((steps < u).sum(-1), P.shape[1] - 1)
+        lost = np.array([1 - len(np.unique(row)) / P.shape[1] for row in j])
+        _demand(got[0] == 0, f"each row draws exactly once, so no noise is lost; yours says "
+                f"{got[0]:.3f}.")
+        _demand(abs(got[1] - lost.mean()) < 5 * lost.std() / np.sqrt(draws) + 1e-3,
+                f"on {name}, {draws} draws lose {lost.mean():.3f} of the data; yours says "
+                f"{got[1]:.3f}. A datum is lost when every row misses it.")
+    print("lost_shares: no noise, and as many data as row-by-row draws leave out.")
 
 
 def power_law(exponent: float, x, y, *, tolerance: float = 0.15) -> None:
@@ -87,25 +104,18 @@ def power_law(exponent: float, x, y, *, tolerance: float = 0.15) -> None:
     print(f"power_law: exponent {exponent:.2f}, fit {slope:.2f}.")
 
 
-def missing_share(answer: Callable) -> None:
-    """answer(key, n) → share of points lost when n pairs are drawn, with replacement, from the
-    flattened table of a permutation coupling of n points."""
-    n = 2000
-    got = float(np.mean([float(answer(jax.random.key(s), n)) for s in range(5)]))
-    _demand(abs(got - np.exp(-1)) < 0.02,
-            f"each of n draws misses a given pair with probability 1 − 1/n, so about "
-            f"{np.exp(-1):.3f} of the points are lost; yours gives {got:.3f}.")
-    print(f"missing_share: {got:.3f} of the points never appear (1/e = {np.exp(-1):.3f}).")
-
-
 def within_flops(n: float, epsilon: float, *, d: int, limit: float, pairs: float,
-                 iterations: Callable[[float], float], least_n: float = 0) -> None:
+                 iterations: Callable[[float], float], least_n: float,
+                 largest_epsilon: float) -> None:
     """A choice (n, ε) whose Sinkhorn cost for `pairs` pairs stays below `limit` FLOP.
 
-    The cost of a batch is K(ε) n² (4 d + 10), of which pairs / n are needed.
+    The cost of a batch is K(ε) n² (4 d + 10), of which pairs / n are needed. least_n,
+    largest_epsilon: what the coupling must at least be.
     """
-    _demand(n >= least_n, f"n = {n:.0f} wastes the budget: at this ε you can afford {least_n:.0f}.")
+    _demand(n >= least_n and epsilon <= largest_epsilon,
+            f"n = {n:.0f}, ε = {epsilon:g}: the exercise wants n ≥ {least_n:.0f} and "
+            f"ε ≤ {largest_epsilon:g}.")
     total = iterations(epsilon) * n * (4 * d + 10) * pairs
     _demand(total <= limit, f"n = {n:.0f}, ε = {epsilon:g} costs {total:.2e} FLOP for "
-            f"{pairs:.0e} pairs, over the limit {limit:.0e}: halve n, or double ε.")
+            f"{pairs:.0e} pairs, over the limit {limit:.0e}: take a smaller n, or a larger ε.")
     print(f"within_flops: {total:.2e} of {limit:.0e} FLOP.")

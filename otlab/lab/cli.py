@@ -10,8 +10,8 @@ from otlab.lab.runs.parameters import LabError
 
 EPILOG = """examples:
   otlab list
-  otlab run large_sinkhorn_couplings -p epsilon=0.05 -p n=1024 --budget smoke
-  otlab sweep large_sinkhorn_couplings --grid epsilon=0.01,0.1,1 --grid n=64,256 --budget smoke
+  otlab run large_sinkhorn_couplings -p epsilon=0.05 -p n=1024 --budget page
+  otlab sweep large_sinkhorn_couplings --grid epsilon=0.1,1 --grid n=64,256 --budget page
   otlab lab
 
 exit codes: 0 done, 1 a run failed, 2 a mistake in what was asked, 130 stopped by Ctrl-C."""

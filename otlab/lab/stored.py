@@ -18,25 +18,58 @@ MODES = ("read", "compute", "save")
 class Stored:
     """Arrays of one long run. values: name → array. stamp: command, date, machine, seconds.
 
-    given: the reader's parameters; its text says where the saved run had others.
+    given: the reader's parameters; its text says where the saved run had others. name: the
+    file's stem.
     """
 
     values: Mapping[str, np.ndarray]
     stamp: Mapping[str, object]
     given: Mapping[str, object] = field(default_factory=dict)
+    name: str = ""
 
     def __getitem__(self, name: str) -> np.ndarray:
         if name not in self.values:
             raise KeyError(f"this result holds {', '.join(self.values)}; not {name!r}")
         return self.values[name]
 
+    @property
+    def fresh(self) -> bool:
+        """Whether it was computed in this very run."""
+        return bool(self.stamp["fresh"])
+
+    @property
+    def parameters(self) -> dict:
+        """What it was computed with, as far as the run read the reader's parameters."""
+        return dict(self.stamp.get("given", {}))
+
+    @property
+    def differs(self) -> dict:
+        """Parameters by name that the saved run had other than yours: (saved, yours)."""
+        return {name: (value, self.given[name]) for name, value in self.parameters.items()
+                if name in self.given and self.given[name] != value}
+
+    @property
+    def label(self) -> str:
+        """A few words for a table: which saved run, and where its parameters are not yours."""
+        if self.fresh:
+            return "computed just now"
+        return ", ".join(filter(None, (f"saved run “{self.name}”", self._other())))
+
+    @property
+    def brief(self) -> str:
+        """The label for a caption; the claims table prints the whole stamp, once."""
+        return self.label if self.fresh else f"{self.label}; see the last note"
+
     def __str__(self) -> str:
         s = self.stamp
         how = "computed just now" if s["fresh"] else f"saved on {s['date']}"
-        other = "".join(f"; with {name} = {value!r}, not your {self.given[name]!r}"
-                        for name, value in s.get("given", {}).items()
-                        if name in self.given and self.given[name] != value)
-        return f"{how} ({s['command']}; {s['seconds']:.0f} s on {s['machine']}{other})"
+        other = self._other()
+        return (f"{how} ({s['command']}; {s['seconds']:.0f} s on {s['machine']}"
+                f"{'; ' + other if other else ''})")
+
+    def _other(self) -> str:
+        return ", ".join(f"with {name} = {saved!r}, not your {yours!r}"
+                         for name, (saved, yours) in self.differs.items())
 
 
 def results_folder() -> Path:
@@ -82,7 +115,7 @@ def stored(chapter: str, name: str, compute: Callable[[], Mapping], *, mode: str
         with np.load(path) as file:
             values = {k: file[k] for k in file.files}
         stamp = json.loads(str(values.pop("stamp")))
-        return Stored(values, stamp | {"fresh": False}, given)
+        return Stored(values, stamp | {"fresh": False}, given, name)
     start = time.monotonic()
     values = {k: np.asarray(v) for k, v in compute().items()}
     stamp = {"command": command, "date": datetime.date.today().isoformat(),
@@ -92,7 +125,7 @@ def stored(chapter: str, name: str, compute: Callable[[], Mapping], *, mode: str
         partial = path.with_suffix(".partial.npz")
         np.savez_compressed(partial, stamp=json.dumps(stamp), **values)
         partial.replace(path)
-    return Stored(values, stamp | {"fresh": True}, given)
+    return Stored(values, stamp | {"fresh": True}, given, name)
 
 
 def _machine() -> str:

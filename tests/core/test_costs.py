@@ -7,11 +7,17 @@ import oracles
 import pytest
 
 from otlab.core.costs import (
+    distances,
+    great_circle,
+    manhattan,
     mean_cost,
     neg_dot,
+    paired_cost,
+    power_cost,
     relative_epsilon,
     resolve_cost,
     squared_distances,
+    squared_great_circle,
     std_cost,
 )
 
@@ -105,3 +111,58 @@ def test_failure_unknown_cost_names_the_known_ones(clouds, cost):
 def test_invariant_double_precision_is_kept(float64):
     x = jnp.linspace(0.0, 1.0, 6).reshape(3, 2)
     assert neg_dot(x, x).dtype == std_cost(x, x).dtype == jnp.float64
+
+
+GROUND = {
+    distances: lambda z: np.sqrt((z**2).sum(-1)),
+    manhattan: lambda z: np.abs(z).sum(-1),
+    power_cost(1.5): lambda z: (np.abs(z) ** 1.5).sum(-1),
+}
+
+
+@pytest.mark.parametrize("cost", GROUND, ids=lambda cost: cost.__name__)
+def test_oracle_ground_costs_match_float64(clouds, cost):
+    x, y = (np.asarray(v, np.float64) for v in clouds)
+    C = GROUND[cost](x[:, None] - y)
+    np.testing.assert_allclose(cost(*clouds), C, rtol=1e-5)
+    np.testing.assert_allclose(mean_cost(*clouds, cost=cost), C.mean(), rtol=1e-5)
+    np.testing.assert_allclose(paired_cost(clouds[0], clouds[1][:37], cost=cost),
+                               np.diag(C[:, :37]), rtol=1e-5)
+
+
+def test_oracle_paired_cost_of_a_named_cost(clouds):
+    x, y = clouds[0] + 100, clouds[1][:37] + 100
+    expected = np.diag(oracles.squared(x, y))
+    np.testing.assert_allclose(paired_cost(x, y), expected, rtol=1e-5)
+
+
+def test_oracle_great_circle_is_the_angle(key):
+    x, y = (v / jnp.linalg.norm(v, axis=1, keepdims=True)
+            for v in jax.random.normal(key, (2, 30, 3)))
+    x64, y64 = np.asarray(x, np.float64), np.asarray(y, np.float64)
+    angle = np.arccos(np.clip(x64 @ y64.T, -1, 1))
+    np.testing.assert_allclose(great_circle(x, y), angle, atol=1e-5)
+    np.testing.assert_allclose(squared_great_circle(x, y), angle**2, atol=1e-4)
+    np.testing.assert_allclose(great_circle(x, -x).diagonal(), np.pi, atol=1e-6)
+    small = x + 1e-4 * jnp.cross(x, y)  # where arccos of a float32 product has no digits left
+    expected = 1e-4 * np.linalg.norm(np.cross(x64, y64), axis=1)
+    np.testing.assert_allclose(paired_cost(x, small, cost=great_circle), expected, rtol=5e-3)
+
+
+@pytest.mark.parametrize("cost", [distances, manhattan, power_cost(1.5), great_circle,
+                                  squared_great_circle], ids=lambda cost: cost.__name__)
+def test_gradient_of_ground_costs_is_finite_everywhere_and_right(float64, key, cost):
+    x, y, v = jax.random.normal(key, (3, 7, 3))
+    x, y = (z / jnp.linalg.norm(z, axis=1, keepdims=True) for z in (x, y))
+    total = jax.jit(lambda x, y: cost(x, y).sum())
+    grad = jax.jit(jax.grad(total))
+    assert jnp.isfinite(grad(x, x)).all() and jnp.isfinite(grad(x, -x)).all()
+    h = 1e-6
+    slope = (total(x + h * v, y) - total(x - h * v, y)) / (2 * h)
+    np.testing.assert_allclose(jnp.sum(grad(x, y) * v), slope, rtol=1e-6)
+
+
+def test_failure_power_cost_below_one():
+    with pytest.raises(ValueError, match="p >= 1"):
+        power_cost(0.5)
+    assert power_cost(3.0) is power_cost(3.0)  # one function for each p: compiled once

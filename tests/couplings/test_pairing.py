@@ -35,6 +35,24 @@ def test_invariant_partners_stay_in_their_batch(pools, key):
     assert report.sharpness.shape == (4,) and report.converged
 
 
+def test_method_is_passed_on_and_changes_the_work_only(pools, key):
+    x, y = pools
+    (j, fast), (k, plain) = (pairing.couple_in_batches(key, x, y, n=32, epsilon=0.05, tol=1e-4,
+                                                       method=m) for m in ("auto", "plain"))
+    assert jnp.mean(j == k) > 0.9 and jnp.abs(fast.sharpness - plain.sharpness).max() < 1e-3
+    assert fast.steps.max() < plain.steps.min()
+    with pytest.raises(ValueError, match="method"):
+        pairing.couple_in_batches(key, x, y, n=32, epsilon=0.05, method="best")
+
+
+def test_every_noise_is_used_once_and_blur_leaves_data_out(pools, key):
+    """Independent rows miss a datum with probability (1 − 1/n)ⁿ; near-permutations miss few."""
+    x, y = (jnp.tile(v, (32, 1)) + 0.01 * jax.random.normal(key, (2048, 3)) for v in pools)
+    lost = [1 - len(np.unique(pairing.couple_in_batches(key, x, y, n=64, epsilon=e)[0])) / 2048
+            for e in (100.0, 0.02)]
+    assert abs(lost[0] - (1 - 1 / 64) ** 64) < 0.03 and lost[1] < lost[0] - 0.05
+
+
 def test_invariant_translation_and_scale_change_nothing(pools, key):
     x, y = pools
     base, _ = pairing.couple_in_batches(key, x, y, n=32, epsilon=0.1, tol=1e-5)
@@ -83,7 +101,8 @@ def test_whole_data_set_gets_equal_shares(images):
 
 def test_warm_start_saves_sweeps_and_keeps_the_answer(images):
     def total(warm):
-        stream = list(pairing.stream_pairs(2, images, n=200, epsilon=0.1, batches=4, warm=warm))
+        stream = list(pairing.stream_pairs(2, images, n=200, epsilon=0.1, batches=4, warm=warm,
+                                           method="plain"))
         return sum(int(s.result.steps) for s in stream[1:]), stream[-1].sharpness
     (cold, sharp_cold), (warm, sharp_warm) = total(False), total(True)
     assert warm < cold and abs(sharp_cold - sharp_warm) < 5e-3

@@ -24,6 +24,9 @@ def test_other_parameters_than_the_saved_ones_are_said(folder):
     other = stored("chapter", "run", lambda: {}, mode="read", given={"epsilon": 0.5, "seed": 0})
     assert "not your" not in str(same)
     assert "with epsilon = 0.1, not your 0.5" in str(other) and "seed" not in str(other)
+    assert other.differs == {"epsilon": (0.1, 0.5)} and same.differs == {}
+    assert same.brief == "saved run “run”; see the last note" and not same.fresh
+    assert "not your 0.5" in other.brief
 
 
 def test_compute_leaves_nothing(folder):

@@ -96,9 +96,14 @@ def check_parameters(known: Mapping[str, Parameter], given: Mapping[str, Any] | 
         budget: what ``--budget`` said; the same as a parameter called budget.
 
     Raises:
-        ParameterError: for an unknown name (naming the nearest), a wrong type, an unknown budget.
+        ParameterError: for an unknown name (naming the nearest), a wrong type, an unknown budget
+            here or in OTLAB_BUDGET.
     """
     given = dict(given or {})
+    ceiling = os.environ.get(BUDGET_VARIABLE)
+    if ceiling and ceiling not in BUDGETS:
+        raise ParameterError(f"{BUDGET_VARIABLE} is one of {', '.join(BUDGETS)}; got {ceiling!r}. "
+                             "Unset it, or choose one of these.")
     if budget is not None:
         if given.get("budget", budget) != budget:
             raise ParameterError(f"the budget is given twice: {budget!r} and "

@@ -20,7 +20,9 @@ def write_table(out: Path, chapter: Chapter, swept: tuple[str, ...],
     """Write table.parquet, table.csv, plot.png and plot.svg; returns the names written.
 
     Each row is one run and one claim or number: run, the parameters, status, seconds, kind
-    (claim, scalar or run), number, metric, value, low, high, measured, verdict, error. A run
+    (claim, scalar or run), number, metric, value, low, high, measured, verdict, stored, error.
+    A claim read from a saved run is stored; where that run had other parameters than the point,
+    nothing was measured there, and value, low, high, measured and verdict are empty. A run
     without claims or numbers has one row of kind "run". Points not run yet are left out.
     """
     import pandas as pd
@@ -56,17 +58,21 @@ def _rows(out: Path, key: str, point: Mapping[str, Any]) -> list[dict]:
     tail = {"error": f"{error['name']}: {error['message']}" if error else ""}
     rows = []
     for claim in result.get("claims", []):
+        if claim.get("differs"):
+            claim = claim | {"interval": None, "mean": None, "measured": "", "verdict": ""}
         low, high = claim.get("interval") or (None, None)
         rows.append({"kind": "claim", "number": claim["number"], "metric": claim["claim"],
                      "value": _number(claim.get("mean", claim.get("measured"))), "low": low,
                      "high": high, "measured": str(claim.get("measured", "")),
-                     "verdict": claim.get("verdict", "")})
+                     "verdict": claim.get("verdict", ""),
+                     "stored": bool(claim.get("stored", False))})
     for name, value in result.get("scalars", {}).items():
         rows.append({"kind": "scalar", "number": None, "metric": name, "value": _number(value),
-                     "low": None, "high": None, "measured": str(value), "verdict": ""})
+                     "low": None, "high": None, "measured": str(value), "verdict": "",
+                     "stored": False})
     rows = rows or [{"kind": "run", "number": None, "metric": "seconds", "low": None,
                      "high": None, "value": _number(result["seconds"]), "measured": "",
-                     "verdict": ""}]
+                     "verdict": "", "stored": False}]
     return [head | row | tail for row in rows]
 
 
@@ -79,8 +85,8 @@ def _number(value: Any) -> float:
 
 
 def _plots(table, chapter: Chapter, swept: tuple[str, ...]) -> dict[str, bytes]:
-    """plot.png and plot.svg: each metric against the first numeric swept parameter."""
-    done = table[(table["status"] == "ok")]
+    """plot.png and plot.svg: each metric that was measured against the first numeric parameter."""
+    done = table[(table["status"] == "ok") & ~table["stored"]]
     measured = done[done["kind"] != "run"].dropna(subset=["value"])
     measured = measured if len(measured) else done
     if measured.empty:

@@ -153,6 +153,12 @@ def test_invariant_a_grid_splits_into_its_values(values):
     assert split_values(",".join(map(repr, values))) == [repr(v) for v in values]
 
 
+def test_failure_an_unknown_budget_in_the_environment(monkeypatch):
+    monkeypatch.setenv("OTLAB_BUDGET", "bogus")
+    with pytest.raises(ParameterError, match="OTLAB_BUDGET is one of smoke, .*got 'bogus'"):
+        check_parameters(KNOWN, {})
+
+
 def test_the_environment_lowers_a_budget_and_never_raises_it(monkeypatch):
     monkeypatch.setenv("OTLAB_BUDGET", "smoke")
     assert effective_budget("page") == "smoke"

@@ -131,6 +131,25 @@ def test_a_plot_has_a_line_for_each_other_value(chapter, tmp_path):
     assert "in words" not in svg  # nothing to draw
 
 
+def test_a_saved_run_is_no_measurement_of_a_point(chapter, tmp_path):
+    grid = make_grid(chapter, {"epsilon": [0.1, 0.5]}, {"n": 2}, "smoke")
+    points = {run_key(chapter, p): p for p in grid.points}
+    for key, p in points.items():
+        saved = {"number": 1, "claim": "from disk", "mean": 3.0, "measured": "3 ± 1",
+                 "interval": [2, 4], "verdict": "refuted", "stored": True,
+                 "differs": ["epsilon"] if p["epsilon"] != 0.1 else []}
+        own = {"number": 2, "claim": "measured here", "mean": p["epsilon"], "measured": "",
+               "interval": [0, 1], "verdict": "refuted", "stored": False}
+        keep_run(tmp_path / "runs" / key, {"status": "ok", "seconds": 1, "claims": [saved, own]})
+    write_table(tmp_path, chapter, grid.swept, points)
+    table = pd.read_csv(tmp_path / "table.csv").set_index(["metric", "epsilon"])
+    assert table.loc[("from disk", 0.1), "value"] == 3.0 and table["stored"].sum() == 2
+    elsewhere = table.loc[("from disk", 0.5)]
+    assert elsewhere[["value", "low", "high", "measured", "verdict"]].isna().all()
+    svg = (tmp_path / "plot.svg").read_text()
+    assert "measured here" in svg and "from disk" not in svg
+
+
 def test_finished_runs_are_not_repeated(swept, no_cluster):
     chapter, grid, done = swept
     good = make_grid(chapter, {"n": [4, 3]}, {"epsilon": 0.5}, "smoke")

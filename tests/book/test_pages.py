@@ -59,7 +59,7 @@ def test_a_slider_moves_by_touch(built_book, open_page):
     ready(page)
     slider = page.locator("figure.otlab-explore input[type=range]").first
     slider.scroll_into_view_if_needed()
-    figure = figures_of(page).first
+    figure = slider.locator("xpath=ancestor::figure")
     before, value = figure.evaluate(PICTURE), slider.input_value()
     box = slider.bounding_box()
     ends = (box["x"] + box["width"] * 0.97, box["x"] + box["width"] * 0.03)

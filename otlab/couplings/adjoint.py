@@ -30,8 +30,13 @@ from jaxtyping import Array, Float, Int
 
 from otlab.core.costs import HIGHEST, resolve_cost
 from otlab.core.status import REMEDY, Status
-from otlab.couplings.conjugate_gradients import STEPS, Solution, conjugate_gradients, default_tol
-from otlab.couplings.tiles import outer, over_rows
+from otlab.couplings.engine.conjugate_gradients import (
+    STEPS,
+    Solution,
+    conjugate_gradients,
+    default_tol,
+)
+from otlab.couplings.engine.tiles import outer, over_rows
 
 
 class Cotangents(eqx.Module):

@@ -8,9 +8,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from otlab.core.costs import mean_cost, paired_cost, resolve_cost
-from otlab.couplings import inputs
+from otlab.couplings.engine import inputs
+from otlab.couplings.engine.tiles import over_rows
 from otlab.couplings.sinkhorn import SinkhornResult, sinkhorn
-from otlab.couplings.tiles import over_rows
 
 SCALES = tuple(2.0**k for k in range(-3, 4))  # Algorithm 4: multiples of the default epsilon
 SHARE = 1 / 20  # the default epsilon, as a share of the mean cost

@@ -9,8 +9,9 @@ from jax import lax
 from jax.nn import logsumexp
 
 from otlab.core.costs import resolve_cost
-from otlab.couplings import adjoint, inputs
-from otlab.couplings.conjugate_gradients import STEPS, default_tol, normal_solve
+from otlab.couplings import adjoint
+from otlab.couplings.engine import inputs
+from otlab.couplings.engine.conjugate_gradients import STEPS, default_tol, normal_solve
 from otlab.couplings.sinkhorn import SinkhornResult, sinkhorn
 
 

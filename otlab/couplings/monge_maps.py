@@ -10,7 +10,8 @@ from jaxtyping import Array, Float, Int
 
 from otlab.core.costs import paired_cost
 from otlab.core.networks import positive_int
-from otlab.couplings.monge_gap import conservativity, monge_gap, sinkhorn_divergence
+from otlab.couplings.divergence import sinkhorn_divergence
+from otlab.couplings.monge_gap import conservativity, monge_gap
 
 
 class Affine(eqx.Module):

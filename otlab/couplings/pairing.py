@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from otlab.core.costs import relative_epsilon
-from otlab.couplings import inputs
+from otlab.couplings.engine import inputs
 from otlab.couplings.sinkhorn import sinkhorn
 
 STREAM = 512  # rows a tile of the textbook iteration, which is faster on tiles above this size

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from otlab.couplings import inputs
+from otlab.couplings.engine import inputs
 from otlab.couplings.entropic_map import entropic_map
 from otlab.couplings.sinkhorn import SinkhornResult, sinkhorn
 

@@ -13,10 +13,9 @@ from jaxtyping import Array, Float, Int
 
 from otlab.core.costs import resolve_cost
 from otlab.core.status import REMEDY, Status
-from otlab.couplings import inputs, sampling, sharpness
-from otlab.couplings.engine import iterate
+from otlab.couplings.engine import inputs, iterate, sampling, sharpness
 from otlab.couplings.engine.begin import begin
-from otlab.couplings.tiles import outer, over_rows, reducer
+from otlab.couplings.engine.tiles import outer, over_rows, reducer
 
 # Float32 moves a marginal by at most this many eps * max|C| / epsilon: the largest of 864
 # comparisons with float64 (d = 1 to 128, shifts to 30, both costs) was 0.47.

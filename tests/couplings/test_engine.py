@@ -13,9 +13,9 @@ from otlab.core.status import Status
 from otlab.couplings.engine import anderson
 from otlab.couplings.engine.anderson import Point
 from otlab.couplings.engine.begin import PART, begin
-from otlab.couplings.inputs import LARGEST, route
+from otlab.couplings.engine.inputs import LARGEST, route
+from otlab.couplings.engine.tiles import reducer
 from otlab.couplings.sinkhorn import sinkhorn
-from otlab.couplings.tiles import reducer
 
 METHODS = ("kernel", "stream", "plain")
 

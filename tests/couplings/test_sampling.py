@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import chi2
 
-from otlab.couplings import sampling
+from otlab.couplings.engine import sampling
 from otlab.couplings.sinkhorn import sinkhorn
 
 

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax.nn import logsumexp
 
 from otlab.couplings.engine.iterate import anneal, log_domain, log_rows
-from otlab.couplings.tiles import outer, reducer
+from otlab.couplings.engine.tiles import outer, reducer
 
 PART = 512  # points of a cloud that are solved first
 COARSE = 0.2  # of the spread of the costs: the epsilon down to which a part is solved

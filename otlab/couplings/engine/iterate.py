@@ -15,7 +15,7 @@ from jax.nn import logsumexp
 from otlab.core.costs import resolve_cost
 from otlab.couplings.engine import anderson
 from otlab.couplings.engine.anderson import Point
-from otlab.couplings.tiles import outer, over_rows
+from otlab.couplings.engine.tiles import outer, over_rows
 
 FAR = 30.0  # absorb potentials that have moved by this many epsilon
 CLIP = 50.0  # and let no move go farther: exp(50) times a kernel's entries still fits float32

@@ -12,6 +12,7 @@ from jaxtyping import Array
 from otlab.core.status import Status
 
 STEPS = 2_000  # at most
+PATIENCE = 200  # steps without progress, after which rounding has won
 
 
 class Solution(NamedTuple):
@@ -34,38 +35,43 @@ def conjugate_gradients(matvec, rhs, *, diagonal=1.0, tol=1e-6, max_steps=STEPS)
     Args:
         diagonal: positive preconditioner, (k,) or a number (Jacobi: the matrix's diagonal).
         tol: stop when the residual is below tol |rhs|.
+        max_steps: cap on steps.
 
-    The residual is recomputed at the end: rounding can leave it above tol although the
-    recursion believes otherwise, and then the status is PRECISION.
+    Rounding ends it too: when a step finds no positive curvature, or none of the last PATIENCE
+    improved. The best iterate is returned. Its residual is computed afresh, and where that
+    misses tol although steps were left, the status is PRECISION.
 
     Source: Hestenes and Stiefel (1952), preconditioned.
     """
     size = jnp.linalg.norm(rhs)
 
     def unfinished(state):
-        _, r, _, _, k = state
-        return (k < max_steps) & (jnp.linalg.norm(r) > tol * size)
+        _, _, _, rz, k, (_, least, at) = state
+        return (k < max_steps) & (least > tol * size) & (rz > 0) & (k - at < PATIENCE)
 
     def step(state):
-        s, r, p, rz, k = state
+        s, r, p, rz, k, (best, least, at) = state
         q = matvec(p)
-        alpha = rz / jnp.vdot(p, q)
+        curvature = jnp.vdot(p, q)
+        alpha = jnp.where(curvature > 0, rz / curvature, 0)
         s, r = s + alpha * p, r - alpha * q
         z = r / diagonal
-        rz, old = jnp.vdot(r, z), rz
-        return s, r, z + rz / old * p, rz, k + 1
+        rz, old = jnp.where(curvature > 0, jnp.vdot(r, z), 0), rz
+        left = jnp.linalg.norm(r)
+        better = left < least
+        kept = jnp.where(better, s, best), jnp.where(better, left, least), jnp.where(better, k, at)
+        return s, r, z + rz / old * p, rz, k + 1, kept
 
-    z = rhs / diagonal
-    start = jnp.zeros_like(rhs), rhs, z, jnp.vdot(rhs, z), jnp.zeros((), jnp.int32)
-    s, r, _, _, k = lax.while_loop(unfinished, step, start)
+    z, zeros, none = rhs / diagonal, jnp.zeros_like(rhs), jnp.zeros((), jnp.int32)
+    start = zeros, rhs, z, jnp.vdot(rhs, z), none, (zeros, size, none)
+    *_, k, (best, least, _) = lax.while_loop(unfinished, step, start)
     safe = jnp.where(size > 0, size, 1)
-    error = jnp.linalg.norm(matvec(s) - rhs) / safe
-    believed = jnp.linalg.norm(r) / safe
+    error = jnp.linalg.norm(matvec(best) - rhs) / safe
     code = partial(jnp.asarray, dtype=jnp.int32)
-    status = jnp.where(believed <= tol, code(Status.PRECISION), code(Status.MAX_STEPS))
+    status = jnp.where(k < max_steps, code(Status.PRECISION), code(Status.MAX_STEPS))
     status = jnp.where(error <= 2 * tol, code(Status.CONVERGED), status)
-    status = jnp.where(jnp.isfinite(error), status, code(Status.NONFINITE))
-    return Solution(s, error, k, status)
+    status = jnp.where(jnp.isfinite(error + least), status, code(Status.NONFINITE))
+    return Solution(best, error, k, status)
 
 
 def normal_solve(matvec, rhs, *, tol=None, max_steps=STEPS):

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 from jax import lax
 
 from otlab.core.costs import resolve_cost
-from otlab.couplings import inputs
-from otlab.couplings.tiles import over_rows
+from otlab.couplings.engine import inputs
+from otlab.couplings.engine.tiles import over_rows
 
 TILE = 1 << 20  # entries of the plan held at a time when no block is given
 COARSE = 1 << 15  # columns up to which float32 Gumbel noise of 23 bits has no visible ties

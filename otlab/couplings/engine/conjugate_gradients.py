@@ -12,7 +12,7 @@ from jaxtyping import Array
 from otlab.core.status import Status
 
 STEPS = 2_000  # at most
-PATIENCE = 200  # steps without progress, after which rounding has won
+PATIENCE = 200  # steps without a better residual, at least, after which rounding has won
 
 
 class Solution(NamedTuple):
@@ -37,9 +37,10 @@ def conjugate_gradients(matvec, rhs, *, diagonal=1.0, tol=1e-6, max_steps=STEPS)
         tol: stop when the residual is below tol |rhs|.
         max_steps: cap on steps.
 
-    Rounding ends it too: when a step finds no positive curvature, or none of the last PATIENCE
-    improved. The best iterate is returned. Its residual is computed afresh, and where that
-    misses tol although steps were left, the status is PRECISION.
+    Rounding ends it too: when a step finds no positive curvature, or no step of the last half
+    (and of the last PATIENCE) improved; residuals of an ill-conditioned system may rise for
+    long before they fall. The best iterate is returned. Its residual is computed afresh, and
+    where that misses tol although steps were left, the status is PRECISION.
 
     Source: Hestenes and Stiefel (1952), preconditioned.
     """
@@ -47,7 +48,8 @@ def conjugate_gradients(matvec, rhs, *, diagonal=1.0, tol=1e-6, max_steps=STEPS)
 
     def unfinished(state):
         _, _, _, rz, k, (_, least, at) = state
-        return (k < max_steps) & (least > tol * size) & (rz > 0) & (k - at < PATIENCE)
+        hopeful = k - at < jnp.maximum(PATIENCE, at)
+        return (k < max_steps) & (least > tol * size) & (rz > 0) & hopeful
 
     def step(state):
         s, r, p, rz, k, (best, least, at) = state

@@ -10,7 +10,6 @@ def add_assets(app, pagename, templatename, context, doctree):
         app.add_css_file("explore.css")
         app.add_js_file("explore.js", loading_method="defer")
     if "otlab-plotly" in body:
-        app.add_js_file("plotly.min.js", loading_method="defer")
         app.add_js_file("plotly_figures.js", loading_method="defer")
 
 

@@ -54,19 +54,17 @@ def stage(root: Path, source: Path, executed: dict[Path, Path]) -> None:
             put(str(path.relative_to(book)), path.read_bytes())
     write(source.parent / "CONTRIBUTING.md", (root / "CONTRIBUTING.md").read_bytes())
 
-    plots, found = False, []
+    found = []
     for notebook, folder in executed.items():
         relative = notebook.relative_to(root)
-        text, has_plots = clean(folder / "notebook.ipynb")
-        plots |= has_plots
-        put(str(relative), text)
+        put(str(relative), clean(folder / "notebook.ipynb"))
         title = chapters_title(notebook)
         found.append((title, str(relative), chapters.result(folder)))
     put("claims.md", (book / "claims.md").read_text("utf-8").replace(MARK, claims.page(found)))
 
     for name, text in reference().items():
         put(f"api/{name}.md", text)
-    for name, text in assets(plots).items():
+    for name, text in assets().items():
         put(f"_static/{name}", text)
     for path in source.rglob("*"):
         if path.is_file() and path.relative_to(source) not in kept:
@@ -80,8 +78,8 @@ def chapters_title(notebook: Path) -> str:
     return read_chapter(notebook).title
 
 
-def clean(path: Path) -> tuple[str, bool]:
-    """An executed notebook as the book wants it, and whether it holds a plotly figure.
+def clean(path: Path) -> str:
+    """An executed notebook as the book wants it.
 
     Widget state would pull in scripts from elsewhere; the text/html twin stays.
     """
@@ -89,7 +87,6 @@ def clean(path: Path) -> tuple[str, bool]:
     for name in DROP:
         nb.metadata.pop(name, None)
     nb.metadata.setdefault("kernelspec", {"name": "python3", "display_name": "Python 3"})
-    plots = False
     for cell in nb.cells:
         cell.metadata.pop("papermill", None)
         if cell.cell_type == "markdown":
@@ -102,36 +99,36 @@ def clean(path: Path) -> tuple[str, bool]:
             data.pop("application/vnd.jupyter.widget-view+json", None)
             data.pop("application/vnd.otlab.result+json", None)
             if PLOTLY in data:
-                plots = True
-                output["data"] = {"text/html": plotly(data[PLOTLY]),
+                output["data"] = {"text/html": plotly(data[PLOTLY], data.get("text/html", "")),
                                   "text/plain": "An interactive plot."}
-    return nbformat.writes(nb), plots
+    return nbformat.writes(nb)
 
 
-def plotly(figure: dict) -> str:
-    """A figure's data in the page, drawn by the local copy of plotly's script."""
+def plotly(figure: dict, still: str = "") -> str:
+    """A figure's data in the page, over its still; plotly_figures.js draws it when it is near.
+
+    The layout's title, and alt and caption from its meta, become the page's own words.
+    """
     data = json.dumps({k: figure.get(k, {}) for k in ("data", "layout")}, separators=(",", ":"))
     name = hashlib.sha256(data.encode()).hexdigest()[:12]
-    title = figure.get("layout", {}).get("title", {})
-    label = html.escape((title.get("text") if isinstance(title, dict) else title) or "Plot")
+    layout = figure.get("layout", {})
+    title, meta = layout.get("title", {}), layout.get("meta") or {}
+    title = html.escape((title.get("text") if isinstance(title, dict) else title) or "Plot")
+    alt = html.escape(meta.get("alt") or title, quote=True)
     safe = data.replace("</", "<\\/")
-    return (f'<figure class="otlab-plotly" id="plot-{name}"><div role="img" aria-label="{label}">'
-            f'</div><script type="application/json">{safe}</script>'
-            "<noscript>This plot needs JavaScript.</noscript></figure>")
+    return (f'<figure class="otlab-plotly" id="plot-{name}"><p class="otlab-title">{title}</p>'
+            f'<div class="otlab-plot" role="img" aria-label="{alt}"></div>'
+            f'<div class="otlab-plot-controls"></div><div class="otlab-plot-still">{still}</div>'
+            f'<script type="application/json">{safe}</script>'
+            f"<figcaption>{html.escape(meta.get('caption', ''))}</figcaption></figure>")
 
 
-def assets(plots: bool) -> dict[str, str | bytes]:
-    """The sliders' front end, and plotly's script when a page needs it."""
+def assets() -> dict[str, str | bytes]:
+    """The sliders' front end."""
     from otlab.lab.explore import explore_assets
 
     script, style = explore_assets()
-    found: dict[str, str | bytes] = {"explore.js": script, "explore.css": style}
-    if plots:
-        import plotly
-
-        found["plotly.min.js"] = (Path(plotly.__file__).parent / "package_data"
-                                  / "plotly.min.js").read_bytes()
-    return found
+    return {"explore.js": script, "explore.css": style}
 
 
 def reference() -> dict[str, str]:

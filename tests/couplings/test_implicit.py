@@ -117,6 +117,26 @@ def test_oracle_ott_differentiates_the_plan_alike(float64):
     np.testing.assert_allclose(gradient(x, y, u, v, epsilon, w)[0], want, atol=1e-6)
 
 
+def test_oracle_ott_and_differences_agree_on_the_envelope(float64):
+    pytest.importorskip("ott")
+    from ott.geometry import pointcloud
+    from ott.solvers import linear
+
+    (x, y, u, v, epsilon), _ = problem(10)
+    a, b = jax.nn.softmax(u), jax.nn.softmax(v)
+    total = jax.jit(lambda x: sinkhorn(x, y, a=a, b=b, epsilon=epsilon, **TIGHT).dual_value())
+
+    def other(x):
+        geometry = pointcloud.PointCloud(x, y, epsilon=0.3)
+        return linear.solve(geometry, a=a, b=b, threshold=1e-12, max_iterations=20_000).reg_ot_cost
+
+    with jax.numpy_dtype_promotion("standard"):
+        theirs = jax.jit(jax.grad(other))(x)
+    ours = jax.jit(jax.grad(total))(x)
+    np.testing.assert_allclose(ours, theirs, atol=1e-9)
+    np.testing.assert_allclose(ours, differences(total, (x,), 0), atol=1e-8)
+
+
 @pytest.mark.parametrize("block", [None, 4])
 def test_oracle_potentials_vjp_is_what_reverse_mode_does(float64, block):
     (x, y, u, v, epsilon), w = problem(4)

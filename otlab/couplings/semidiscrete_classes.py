@@ -59,7 +59,7 @@ class ClassResult(eqx.Module):
 
 
 def solve_classes(key, sample, y, labels, *, epsilon=0.0, cost="dot", batch=256, tol=0.02,
-                  max_steps=20_000, eval_batch=4096) -> ClassResult:
+                  max_steps=20_000, eval_batch=1024) -> ClassResult:
     """Couple the noise with the atoms of every label on their own, equal weights in each class.
 
     Smaller classes are filled up with atoms of weight zero, so that one program serves all.

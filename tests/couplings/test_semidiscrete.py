@@ -1,22 +1,30 @@
 """Semidiscrete transport against exact cells, quadrature and finite differences; its invariants."""
 
+import dataclasses
 import json
 from functools import partial
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import oracles
+import ot
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from ott.geometry import costs
+from ott.geometry.semidiscrete_pointcloud import SemidiscretePointCloud
+from ott.problems.linear.semidiscrete_linear_problem import SemidiscreteLinearProblem
+from ott.solvers.linear.semidiscrete import SemidiscreteSolver
 from scipy.special import logsumexp
 from scipy.stats import norm
 
 from otlab.core import devices
 from otlab.core.costs import squared_distances
 from otlab.core.status import Status
-from otlab.couplings import semidiscrete, semidiscrete_classes, tweedie
+from otlab.couplings import semidiscrete
 from otlab.couplings.laguerre import ascent, cells
 from otlab.couplings.laguerre.duplicates import merge_duplicates
 
@@ -58,7 +66,7 @@ def test_oracle_cells_of_the_line_in_closed_form(cost):
     """In one dimension the cell of the j-th atom from the left holds noise of the j-th share."""
     y = jnp.array([[0.9], [-1.2], [0.1], [2.0], [-0.3]])
     b = np.array([0.1, 0.3, 0.2, 0.15, 0.25])
-    r = semidiscrete.solve(jax.random.key(0), LINE, y, b=b, cost=cost, tol=2e-4, **SIZES)
+    r = semidiscrete.solve(jax.random.key(0), LINE, y, b=b, cost=cost, tol=5e-4, **SIZES)
     order = np.argsort(np.asarray(y[:, 0]))
     ends = norm.ppf(np.cumsum(b[order])[:-1])
     gaps = np.diff(np.asarray(y[:, 0], np.float64)[order])
@@ -139,6 +147,62 @@ def test_oracle_draws_follow_the_soft_assignment(result, key):
     assert (gap < 5 * np.sqrt(s * (1 - s) / 20_000) + 1e-6).all()
 
 
+def test_oracle_two_atoms_split_where_the_weights_say():
+    """On the line the border of two atoms solves Phi(t) = b_0: g_1 - g_0 = -t (y_1 - y_0)."""
+    y, b = jnp.array([[-1.0], [2.0]]), jnp.array([0.3, 0.7])
+    r = semidiscrete.solve(jax.random.key(3), LINE, y, b=b, tol=1e-3, **SIZES).require_converged()
+    assert abs(float(r.g[1] - r.g[0]) + 3 * norm.ppf(0.3)) < 0.15
+    assert abs(float(r.cell_masses(jax.random.key(4), LINE)[0]) - 0.3) < 0.02
+
+
+def test_oracle_a_large_sample_solved_exactly(result):
+    """Network simplex at epsilon = 0, Sinkhorn above, on 2,000 noise points: the same value.
+
+    A sample's optimal cost lies above the semidual of any g on it, by what the sample gains from
+    a g of its own.
+    """
+    x = np.random.default_rng(7).standard_normal((2000, 2))
+    b, g = np.asarray(result.b, np.float64), jnp.asarray(result.g)
+    C, epsilon, a = oracles.dot(x, result.y), float(result.epsilon), np.full(2000, 1 / 2000)
+    if epsilon == 0:
+        want = ot.emd2(a, b / b.sum(), C)
+    else:
+        f, q, _ = oracles.sinkhorn_float64(C, a, b / b.sum(), epsilon)
+        want = a @ f + b[b > 0] @ q[b > 0]
+    ours = float(semidiscrete.semidual(g, x, result.y, b=result.b, epsilon=epsilon))
+    start = float(semidiscrete.semidual(0 * g, x, result.y, b=result.b, epsilon=epsilon))
+    assert -1e-3 < want - ours < 0.05 * (want - start)
+
+
+def pot(y, b, epsilon, key):
+    """POT's potential after 4,000 steps of its averaged SGD."""
+    rng = np.random.default_rng(0)
+    return ot.semidiscrete.solve_semidiscrete(
+        np.asarray(y), lambda n: rng.standard_normal((n, 2)), np.asarray(b), lambda x, y: -x @ y.T,
+        reg=epsilon, max_iter=4000, batch_size=64, decreasing_reg_initial_eps=0.3)
+
+
+def ott(y, b, epsilon, key):
+    """OTT-JAX's; its `potential_ema` is the share of the new iterate, hence 0.01."""
+    geometry = SemidiscretePointCloud(jax.random.normal, y, cost_fn=costs.NegDotProduct(),
+                                      epsilon=epsilon)
+    solver = SemidiscreteSolver(num_iterations=4000, batch_size=64, optimizer=optax.sgd(1.0),
+                                potential_ema=0.01, error_eval_every=4000, error_num_repeats=1)
+    with jax.numpy_dtype_promotion("standard"):
+        return jax.jit(solver)(key, SemidiscreteLinearProblem(geometry, b)).g
+
+
+@pytest.mark.parametrize("peer", [pot, ott])
+def test_oracle_peers_meet_ours(result, key, peer):
+    """Run long, they agree with ours on who owns 4,000 points and on the potential."""
+    y, b, epsilon = result.y[:-1], result.b[:-1], float(result.epsilon)  # all with weight
+    g = np.asarray(peer(y, b / b.sum(), epsilon, key), np.float64)
+    x = np.random.default_rng(1).standard_normal((4000, 2))
+    theirs = (g - oracles.dot(x, y) + epsilon * np.log(b)).argmax(1)
+    assert np.mean(theirs != np.asarray(result.assign(x))) < 0.1
+    assert np.std(g - np.asarray(result.g)[:-1]) < 0.1 * np.std(g)
+
+
 # ---------------------------------------------------------------- gradient
 
 
@@ -174,7 +238,7 @@ def test_invariant_average_weighs_iterates_by_their_number():
     for k in range(6):
         state, _ = semidiscrete.step(jax.random.key(k), state, NORMAL, y, batch=16, rate=0.5)
         kept.append(np.asarray(state.g))
-    weights = np.array([(k + 1) * (k + 2) for k in range(6)])
+    weights = np.arange(1, 7)
     np.testing.assert_allclose(state.mean, weights @ np.array(kept) / weights.sum(), atol=1e-6)
     assert int(state.k) == 6
 
@@ -212,9 +276,8 @@ def test_invariant_pairs_are_eight_bytes_and_any_stretch_agrees(result):
     pairs = result.pairs(3, 100)
     assert pairs.noise_id.nbytes + pairs.data_id.nbytes == 800
     x = pairs.x0(jnp.arange(100), (2,))
-    if result.sharp:
-        np.testing.assert_array_equal(pairs.data_id, result.assign(x))
-        np.testing.assert_array_equal(result.pairs(3, 40, start=60).data_id, pairs.data_id[60:])
+    np.testing.assert_array_equal(result.pairs(3, 40, start=60).data_id, pairs.data_id[60:])
+    assert result.sharp == bool((pairs.data_id == result.assign(x)).all())
     x0, x1 = pairs.sampler(result.y, 8)(jax.random.key(0))
     assert x0.shape == x1.shape == (8, 2)
 
@@ -226,6 +289,58 @@ def test_invariant_converged_start_stops_at_once_and_a_run_goes_on(result, key):
     finer = semidiscrete.solve(key, NORMAL, result.y, b=result.b, epsilon=result.epsilon,
                                tol=0.003, init=result.state, **SIZES).require_converged()
     assert finer.steps > result.steps
+
+
+@pytest.mark.parametrize("cost", ["dot", "sqeuclidean"])
+def test_invariant_the_owner_has_the_largest_inner_product(result, key, cost):
+    y = result.y
+    if cost == "sqeuclidean":  # the same cells
+        result = eqx.tree_at(lambda r: (r.g, r.epsilon), result,
+                             (2 * result.g + jnp.sum(y * y, axis=1), 2 * result.epsilon))
+        result = dataclasses.replace(result, cost=cost)
+    x = NORMAL(key, 500)
+    found = np.argmax(np.c_[x, np.ones(500)] @ np.asarray(result.mips_form()).T, axis=1)
+    assert np.mean(found != np.asarray(result.assign(x))) < 0.005  # rounding at a border
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.integers(2, 60), st.floats(0.1, 30), st.integers(0, 99), st.sampled_from([0.0, 0.3]))
+def test_invariant_permutation_scale_and_shift(seed, scale, shift, epsilon):
+    """Atoms in another order, k times as large, and a shifted start: g moves with them."""
+    rng = np.random.default_rng(seed)
+    y, b = rng.normal(size=(12, 2)).astype(np.float32), rng.dirichlet(np.ones(12))
+    b, order = b.astype(np.float32), rng.permutation(12)
+    run = partial(semidiscrete.solve, jax.random.key(seed), NORMAL, tol=1e-6, max_steps=20,
+                  **SIZES)
+    g = run(y, b=b, epsilon=epsilon, rate=1.0).g
+    other = run(scale * y[order], b=b[order], epsilon=scale * epsilon, rate=scale,
+                init=jnp.full(12, float(shift))).g
+    np.testing.assert_allclose(other, scale * g[order], atol=1e-2 * scale)
+    assert abs(float(b @ g)) < 1e-5
+
+
+def test_invariant_new_numbers_compile_nothing(atoms, key):
+    """epsilon, tol, max_steps and rate are traced: the law is traced for its shape alone."""
+    traces = []
+
+    def law(key, n):
+        traces.append(n)
+        return NORMAL(key, n)
+
+    run = partial(semidiscrete.solve, key, law, atoms[0], **SIZES)
+    run(epsilon=0.5, rate=1.0, max_steps=3)
+    before = len(traces)
+    for epsilon, rate, tol in ((0.7, 2.0, 0.05), (0.9, 3.0, 0.1)):
+        run(epsilon=epsilon, rate=rate, tol=tol, max_steps=5)
+    assert before > 2 and len(traces) == before + 2  # one look at the shape each
+
+
+def test_invariant_vmap_over_epsilon(atoms, key):
+    y, b = atoms
+    run = lambda e: semidiscrete.solve(key, NORMAL, y, b=b, epsilon=e, tol=1e-6,  # noqa: E731
+                                       max_steps=20, **SIZES).g
+    many = jax.jit(jax.vmap(run))(jnp.array([0.2, 0.6]))
+    np.testing.assert_allclose(many, jnp.stack([run(0.2), run(0.6)]), atol=1e-4)
 
 
 @settings(deadline=None, max_examples=20)
@@ -273,27 +388,7 @@ def test_stop_verdicts_are_true(atoms):
         assert r.require_converged().fresh_chi2(jax.random.key(99), NORMAL, n=200_000) <= 0.02
 
 
-# ---------------------------------------------------------------- classes, mesh, score
-
-
-def test_classes_pair_labels_with_labels(key):
-    key_y, key_x = jax.random.split(key)
-    labels = np.array([3] * 20 + [7] * 35 + [4] * 8)
-    y = jax.random.normal(key_y, (63, 2)) + jnp.asarray(labels, jnp.float32)[:, None]
-    r = semidiscrete_classes.solve_classes(key, NORMAL, y, labels, tol=0.03, **SIZES)
-    assert r.require_converged().classes.tolist() == [3, 4, 7]
-    x, wanted = NORMAL(key_x, 9000), np.resize([3, 4, 7], 9000)
-    j = np.asarray(r.assign(x, wanted))
-    np.testing.assert_array_equal(labels[j], wanted)
-    np.testing.assert_array_equal(r.assign(x, wanted, block=1000), j)
-    np.testing.assert_array_equal(r.sample_pairs(key, x, wanted), j)
-    for label in (3, 4, 7):
-        counts = np.bincount(j[wanted == label], minlength=63)[labels == label]
-        assert np.sum(counts * (counts - 1.0)) * len(counts) / 3000 / 2999 - 1 < 0.03 + 0.02
-    with pytest.raises(ValueError, match=r"knows the labels \[3, 4, 7\]; got 5"):
-        r.assign(x[:2], [3, 5])
-    with pytest.raises(ValueError, match="one whole-number label"):
-        semidiscrete_classes.solve_classes(key, NORMAL, y, labels[:5])
+# ---------------------------------------------------------------- mesh
 
 
 SHARDED = """
@@ -329,57 +424,6 @@ def test_mesh_of_eight_devices_finds_the_same_potential():
     assert "append 2 copies" in sentence
 
 
-@pytest.mark.parametrize("epsilon", [0.5, 1.0, 3.0])
-def test_score_by_quadrature_on_the_line(epsilon):
-    """Score, velocity and correction of five atoms against float64 sums and differences."""
-    y = np.array([-1.6, -0.7, 0.2, 0.9, 1.9])
-    b = np.array([0.1, 0.3, 0.2, 0.15, 0.25])
-    grid = np.linspace(-8, 8, 801)
-    g = np.zeros(5)
-    for _ in range(1000):  # until the masses are exact
-        z = (g + grid[:, None] * y) / epsilon + np.log(b)
-        m = np.trapezoid(np.exp(z - logsumexp(z, 1, keepdims=True)) * norm.pdf(grid)[:, None], grid,
-                         axis=0)
-        g += epsilon * np.log(b / m)
-        if np.abs(m - b).max() < 1e-12:
-            break
-
-    def log_rho(x, t):
-        x0 = (x[:, None] - t * y) / (1 - t)
-        z = (g + x0[..., None] * y) / epsilon + np.log(b)
-        log_s = np.diagonal(z - logsumexp(z, axis=2, keepdims=True), axis1=1, axis2=2)
-        return logsumexp(norm.logpdf(x0) + log_s, axis=1) - np.log(1 - t)
-
-    r = semidiscrete.SemidiscreteResult(
-        *(jnp.asarray(v, jnp.float32) for v in (g, 0, 0, 0, epsilon, y[:, None], b)),
-        semidiscrete.init(m=5), "dot", False, None)
-    worst, dropped, printed = 0.0, 0.0, 0.0
-    for t in (0.2, 0.5, 0.8):
-        x = np.linspace(-2.5, 2.5, 41)
-        want = (log_rho(x + 1e-5, t) - log_rho(x - 1e-5, t)) / 2e-5
-        v, delta, log_density = tweedie.marginal(r, t, jnp.asarray(x[:, None], jnp.float32))
-        np.testing.assert_allclose(log_density, log_rho(x, t), atol=2e-4)
-
-        def gap(formula, want=want, x=x):
-            return np.abs(np.asarray(formula)[:, 0] - want).max()
-
-        x = jnp.asarray(x[:, None], jnp.float32)
-        worst = max(worst, gap(tweedie.score(t, x, v, delta)))
-        dropped = max(dropped, gap(tweedie.score(t, x, v)))
-        printed = max(printed, gap((t * v - x + (1 - t) * delta) / (1 - t) ** 2))
-    assert worst < 1e-3 and dropped > 50 * worst and printed > 0.5
-
-
-def test_score_marginal_of_sharp_cells_is_a_piecewise_gaussian(key):
-    y = jnp.array([[-1.0], [1.0]])
-    r = semidiscrete.solve(key, LINE, y, tol=1e-3, **SIZES)
-    v, delta, log_density = tweedie.marginal(r, 0.5, jnp.array([[1.0], [0.0]]))
-    np.testing.assert_allclose(v[0], [0.0], atol=1e-6)  # from x0 = 1 to y = 1
-    np.testing.assert_array_equal(delta[0], 0)
-    np.testing.assert_allclose(log_density[0], np.log(2 * norm.pdf(1.0)), rtol=1e-5)
-    assert log_density[1] == -np.inf  # the two halves move apart
-
-
 # ---------------------------------------------------------------- failure
 
 
@@ -388,6 +432,15 @@ def test_failure_names_the_remedy(atoms, key):
     assert Status(int(r.status)) is Status.MAX_STEPS and int(r.steps) == 5
     with pytest.raises(RuntimeError, match="Raise max_steps"):
         r.require_converged()
+
+
+def test_failure_copies_are_named_and_merging_them_helps(key):
+    y = jnp.array([[-1.0, 0], [1.0, 0], [1.0, 0]])
+    r = semidiscrete.solve(key, NORMAL, y, max_steps=300, **SIZES)
+    with pytest.raises(RuntimeError, match="1 atoms are copies .* merge_duplicates"):
+        r.require_converged()
+    merged = merge_duplicates(y)
+    semidiscrete.solve(key, NORMAL, merged.y, b=merged.b, **SIZES).require_converged()
 
 
 def test_failure_nan_noise_is_a_status(atoms, key):
@@ -408,6 +461,7 @@ def test_failure_nan_noise_is_a_status(atoms, key):
     (dict(b=np.r_[2.0, -1.0, np.zeros(58)]), r"b\[1\] is -1"),
     (dict(b=np.r_[np.nan, np.zeros(59)]), r"b\[0\] is nan"),
     (dict(epsilon=-1.0), "epsilon >= 0"),
+    (dict(epsilon=np.array([0.1, 0.2])), r"one number for epsilon; got shape \(2,\)"),
     (dict(epsilon=float("nan")), "epsilon >= 0"),
     (dict(cost="l1"), "'dot' and 'sqeuclidean'"),
     (dict(batch=1), "batch >= 2"),

@@ -42,3 +42,11 @@ def merge_duplicates(y, b=None) -> Merged:
     weights = np.bincount(group, np.asarray(b, np.float64), len(rows))
     return Merged(jnp.asarray(rows[order], y.dtype), jnp.asarray(weights, y.dtype),
                   jnp.asarray(first[order]), jnp.asarray(group))
+
+
+def note_on_copies(y, b) -> str:
+    """A sentence when atoms with weight are copies of others, "" when they are not."""
+    rows = np.asarray(y)[np.asarray(b) > 0]
+    copies = len(rows) - len(np.unique(rows, axis=0))
+    return "" if not copies else (f" {copies} atoms are copies of others, which no potential can "
+                                  "share out: solve with laguerre.duplicates.merge_duplicates(y).")

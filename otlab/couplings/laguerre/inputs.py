@@ -52,6 +52,10 @@ def _weights(b, m, dtype):
 
 def check_settings(*, epsilon, cost, batch, eval_batch=2, tol=1.0, max_steps=1):
     """Refuse settings that cannot work, naming the one at fault and the way out."""
+    for name, value in (("epsilon", epsilon), ("tol", tol)):
+        if np.ndim(value) != 0:
+            raise ValueError(f"semidiscrete wants one number for {name}; got shape "
+                             f"{np.shape(value)}. For many, use a loop (nothing compiles again).")
     if known(epsilon) and not 0 <= float(epsilon) < float("inf"):
         raise ValueError("semidiscrete wants a finite epsilon >= 0, in units of the cost; got "
                          f"{float(epsilon):g}. epsilon = 0 gives sharp cells.")

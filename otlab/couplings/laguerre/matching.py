@@ -7,13 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from otlab.couplings.engine.inputs import whole
+from otlab.couplings.engine.sampling import COARSE, TILE
 from otlab.couplings.engine.tiles import over_rows
 from otlab.couplings.laguerre import cells
 from otlab.couplings.laguerre.problem import from_cost, over_mesh
 from otlab.couplings.pairing import Pairs, noise_at
-
-TILE = 1 << 20  # scores held at a time when no block is given
-COARSE = 1 << 15  # atoms up to which float32 Gumbel noise of 23 bits has no visible ties
 
 
 def assign(result, x, *, block=None, labels=None):
@@ -23,17 +21,25 @@ def assign(result, x, *, block=None, labels=None):
     `SemidiscreteResult.assign`. With labels = (of x, of y) only atoms of its label count.
     """
     x, block = _points(result, x, block, labels)
-    return _assign(result, x, None, labels, block)
+    return _assign(result, x, None, None, labels, block)
 
 
-def sample_pairs(result, key, x, *, block=None, labels=None):
+def sample_pairs(result, key, x, *, ids=None, block=None, labels=None):
     """One partner (n,) for each point; see `SemidiscreteResult.sample_pairs`.
 
-    Row i has a key of its own, so that the draw does not depend on `block`; it does depend on the
-    number of devices that the atoms are split over.
+    Row i has a key of its own, from its number ids[i], or i when None, so that the draw does not
+    depend on `block`; it does depend on the number of devices that the atoms are split over.
     """
     x, block = _points(result, x, block, labels)
-    return _assign(result, x, None if result.sharp else key, labels, block)
+    ids = jnp.arange(len(x)) if ids is None else ids
+    return _assign(result, x, None if result.sharp else key, ids, labels, block)
+
+
+def mips_form(result):
+    """Vectors (m, d + 1) whose largest inner product with (x, 1) is the owner's."""
+    tilt = cells.tilt(cells.dot_potential(result.g, result.y, result.cost), result.b,
+                      cells.dot_units(result.epsilon, result.cost))
+    return jnp.concatenate([result.y, tilt[:, None]], axis=1)
 
 
 def stored_pairs(result, seed, n, start):
@@ -44,12 +50,12 @@ def stored_pairs(result, seed, n, start):
     ids = np.arange(start, start + n, dtype=np.uint32)
     block = max(1, TILE // len(result.y))
     key, d = jax.random.key(seed), result.y.shape[1]
+    key_draw = jax.random.fold_in(key, 2**31)
     parts = []
     for k in range(0, n, block):
         part = jnp.asarray(ids[k:k + block])
-        x = noise_at(key, part, (d,))
-        key_draw = jax.random.fold_in(jax.random.fold_in(key, 2**31), start + k)
-        parts.append(np.asarray(sample_pairs(result, key_draw, x), np.int32))
+        draw = sample_pairs(result, key_draw, noise_at(key, part, (d,)), ids=part)
+        parts.append(np.asarray(draw, np.int32))
     return Pairs(seed, ids, np.concatenate(parts))
 
 
@@ -68,17 +74,17 @@ def _points(result, x, block, labels):
     return x, min(len(x), max(1, TILE // len(result.y)) if block is None else int(block))
 
 
-@partial(jax.jit, static_argnums=4)
-def _assign(result, x, key, labels, block):
+@partial(jax.jit, static_argnums=5)
+def _assign(result, x, key, ids, labels, block):
     h = cells.dot_potential(result.g, result.y, result.cost)
     problem = from_cost(result.y, result.b, result.epsilon, result.cost, result.sharp)
     of_x, of_y = (None, None) if labels is None else labels
     run = partial(_search, block=block)
-    return over_mesh(run, result.mesh, problem, (h, of_y), (x, of_x, key))[1]
+    return over_mesh(run, result.mesh, problem, (h, of_y), (x, of_x, key, ids))[1]
 
 
 def _search(problem, split, copies, *, block):
-    (h, of_y), (x, of_x, key) = split, copies
+    (h, of_y), (x, of_x, key, ids) = split, copies
     m, tilt = len(h), problem.tilt(h)
     if key is not None and problem.axis is not None:
         key = jax.random.fold_in(key, jax.lax.axis_index(problem.axis))
@@ -90,7 +96,7 @@ def _search(problem, split, copies, *, block):
     def rows(i):
         z = cells.scores(x[i], problem.y)
         if key is not None:
-            z = z + problem.epsilon * jax.vmap(gumbel)(i)
+            z = z + problem.epsilon * jax.vmap(gumbel)(ids[i])
         if of_x is not None:
             z = jnp.where(of_x[i][:, None] == of_y, z, -jnp.inf)
         return cells.everywhere(*cells.owners(z, tilt, problem.axis), m, problem.axis)

@@ -42,8 +42,8 @@ from otlab.couplings.engine.tiles import outer, over_rows
 class Cotangents(eqx.Module):
     """Gradients of a scalar that reaches the inputs through the potentials.
 
-    x, y, a, b, epsilon: each of the shape of what it is the gradient of. Those of the weights
-        are for weights that keep their sum: <a, a_bar> = <b, b_bar> = 0.
+    x, y, a, b, epsilon: each of the shape of what it is the gradient of. The weights keep
+    their sum, so <a, a_bar> = <b, b_bar> = 0.
     error: relative residual of the linear system.   steps: conjugate-gradient steps.
     status: a `Status`; require_converged() turns it into words.
     """

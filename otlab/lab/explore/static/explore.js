@@ -48,6 +48,7 @@ var otlabExplore = (function () {
     // for thin marks, without the end that would drown in the surface
     "cividis light": "00224e 2a3f6d 434e6c 5a666d 6f7073 817f78 948f77 a89e71 bcae6c cfbd62 dcc65b",
     "cividis dark": "575d6d 61656f 6f7073 7d7c78 8c8878 9b9476 aba072 bcae6c cdbb63 dec958 f0d846 fee838",
+    "signed dark": "a9d8f5 3f9fdc 2b5f85 33373c 8a4a1c ee7a2a ffc08a",
     grey: "000000 ffffff",
     ink: "ffffff 000000",
   };
@@ -71,8 +72,10 @@ var otlabExplore = (function () {
   }
 
   /** The map of a mark: heat maps take it whole, points and lines only what they can show. */
-  const mapOf = (mark, theme) =>
-    mark.cmap === "cividis" && mark.kind !== "heatmap" ? (theme.dark ? "cividis dark" : "cividis light") : mark.cmap;
+  function mapOf(mark, theme) {
+    const own = `${mark.cmap} ${theme.dark ? "dark" : "light"}`;
+    return mark.kind !== "heatmap" && own in STOPS ? own : mark.cmap;
+  }
 
   function shade(name, level) {
     const lut = table(name);

@@ -4,11 +4,13 @@ Shapes are checked always, values only when they are known: inside `jit` or `vma
 ends as `Status.NONFINITE` instead.
 """
 
+import math
 import operator
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import NamedSharding
 
 from otlab.core.costs import resolve_cost
 
@@ -24,23 +26,23 @@ def known(*arrays) -> bool:
     return not any(isinstance(array, jax.core.Tracer) for array in arrays)
 
 
-def clouds(x, y):
+def clouds(x, y, who="sinkhorn"):
     """x (n, d) and y (m, d) in one floating-point type, float32 at least."""
     x, y = jnp.asarray(x), jnp.asarray(y)
     if x.ndim != 2 or y.ndim != 2 or x.shape[1] != y.shape[1]:
         raise ValueError(
-            f"sinkhorn wants x (n, d) and y (m, d); got {x.shape} and {y.shape}. "
+            f"{who} wants x (n, d) and y (m, d); got {x.shape} and {y.shape}. "
             "Flatten images first: x.reshape(len(x), -1); points on a line are x[:, None]."
         )
     for name, cloud in (("x", x), ("y", y)):
         if cloud.size == 0:
             raise ValueError(
-                f"sinkhorn wants at least one point of one dimension in {name}; got shape "
+                f"{who} wants at least one point of one dimension in {name}; got shape "
                 f"{cloud.shape}. Check the filter or the slice that made it."
             )
         if jnp.issubdtype(cloud.dtype, jnp.complexfloating):
             raise ValueError(
-                f"sinkhorn wants real points in {name}; got {cloud.dtype}. "
+                f"{who} wants real points in {name}; got {cloud.dtype}. "
                 "Stack real and imaginary parts as coordinates."
             )
     dtype = np.result_type(_floating(x), _floating(y), np.float32)
@@ -49,7 +51,7 @@ def clouds(x, y):
         if known(cloud) and not (finite := np.isfinite(np.asarray(cloud))).all():
             bad = np.flatnonzero(~finite.all(axis=1))
             raise ValueError(
-                f"sinkhorn wants finite points; {name} holds NaN or infinity in {len(bad)} of "
+                f"{who} wants finite points; {name} holds NaN or infinity in {len(bad)} of "
                 f"{len(cloud)} rows, the first at row {bad[0]}. Drop them: "
                 f"{name}[np.isfinite({name}).all(axis=1)]."
             )
@@ -72,14 +74,14 @@ def check_cost(cost, x, y):
         )
 
 
-def weights(name, values, size, dtype):
+def weights(name, values, size, dtype, who="sinkhorn"):
     """Weights of shape (size,) that sum to one; uniform when None."""
     if values is None:
         return jnp.full(size, 1 / size, dtype)
     values = jnp.asarray(values).astype(dtype)
     if values.shape != (size,):
         raise ValueError(
-            f"sinkhorn wants one weight a point: {name} of shape ({size},); "
+            f"{who} wants one weight a point: {name} of shape ({size},); "
             f"got {values.shape}. Leave {name}=None for equal weights."
         )
     if not known(values):
@@ -88,12 +90,12 @@ def weights(name, values, size, dtype):
     if not np.isfinite(host).all() or (host < 0).any():
         bad = int(np.flatnonzero(~(host >= 0) | np.isinf(host))[0])
         raise ValueError(
-            f"sinkhorn wants finite weights >= 0; {name}[{bad}] is {host[bad]:g}. Clip or drop "
+            f"{who} wants finite weights >= 0; {name}[{bad}] is {host[bad]:g}. Clip or drop "
             f"such points, then divide by the sum: {name} / {name}.sum()."
         )
     if abs(host.sum() - 1) > 1e-5:
         raise ValueError(
-            f"sinkhorn wants weights that sum to 1; {name} sums to {host.sum():.6g}. "
+            f"{who} wants weights that sum to 1; {name} sums to {host.sum():.6g}. "
             f"Pass {name} / {name}.sum()."
         )
     return values / values.sum()
@@ -173,3 +175,13 @@ def route(method, block, n, m):
     if method == "stream" and block is None:
         block = max(1, min(n, m, TILE // max(n, m)))
     return method, block
+
+
+def row_shards(x) -> int:
+    """Over how many devices the rows of x are laid out evenly; 1 inside `jit`."""
+    layout = None if isinstance(x, jax.core.Tracer) else getattr(x, "sharding", None)
+    axis = layout.spec[0] if isinstance(layout, NamedSharding) and layout.spec else None
+    if axis is None:
+        return 1
+    names = axis if isinstance(axis, tuple) else (axis,)
+    return math.prod(layout.mesh.shape[name] for name in names)

@@ -7,7 +7,7 @@ import numpy as np
 
 from otlab.lab import figures
 
-EYE = np.array([0.2, -1.35, 1.1])  # from where the globe is seen first
+EYE = np.array([0.15, -1.15, 0.85])  # from where the globe is seen first
 LAND = "#E8EDF2"
 
 
@@ -61,7 +61,7 @@ def globe(x, y, ends, *, labels, control: str, start: int, title: str, alt: str,
     import plotly.graph_objects as go
 
     traces = [_ball(go), _cloud(go, x, "source", "circle", "source"),
-              _cloud(go, y, "target", "diamond", "target")]
+              _cloud(go, y, "target", "x", "target")]
     for k, end in enumerate(ends):
         traces += _arrows(go, arcs(x, end), k == start)
     steps = [{"label": label, "method": "restyle", "args": [
@@ -85,13 +85,13 @@ def _ball(go):
     xyz = [np.round(c, 3) for c in (np.cos(u) * np.sin(v), np.sin(u) * np.sin(v), np.cos(v))]
     return go.Surface(**dict(zip("xyz", xyz, strict=True)), opacity=0.6, showscale=False,
                       colorscale=[[0, LAND], [1, LAND]], hoverinfo="skip",
-                      lighting={"ambient": 0.85, "diffuse": 0.3})
+                      lighting={"ambient": 1, "diffuse": 0, "specular": 0, "fresnel": 0})
 
 
 def _cloud(go, p, role: str, symbol: str, name: str):
-    x, y, z = np.round(1.01 * p, 3).T
+    x, y, z = np.round(1.01 * p, 3).astype(np.float32).T
     return go.Scatter3d(x=x, y=y, z=z, mode="markers", name=name, hoverinfo="name", marker={
-        "size": 3.5, "symbol": symbol, "color": figures.COLOURS[role]})
+        "size": 3.2, "symbol": symbol, "color": figures.COLOURS[role]})
 
 
 def _arrows(go, paths, shown: bool):
@@ -100,14 +100,14 @@ def _arrows(go, paths, shown: bool):
     lines[:, :-1] = 1.012 * paths
     head, back = lines[:, -2], lines[:, -2] - lines[:, -3]
     back = back / np.maximum(np.linalg.norm(back, axis=1, keepdims=True), 1e-9)
-    x, y, z = np.round(lines.reshape(-1, 3), 3).T
-    u, v, w = np.round(back, 3).T
-    hx, hy, hz = np.round(head, 3).T
+    x, y, z = np.round(lines.reshape(-1, 3), 3).astype(np.float32).T
+    u, v, w = np.round(back, 3).astype(np.float32).T
+    hx, hy, hz = np.round(head, 3).astype(np.float32).T
     colour = figures.COLOURS["transported"]
     return [go.Scatter3d(x=x, y=y, z=z, mode="lines", line={"color": colour, "width": 4},
                          name="x to T x", visible=shown, hoverinfo="skip"),
             go.Cone(x=hx, y=hy, z=hz, u=u, v=v, w=w, anchor="tip", sizemode="absolute",
-                    sizeref=0.07, colorscale=[[0, colour], [1, colour]], showscale=False,
+                    sizeref=0.9, colorscale=[[0, colour], [1, colour]], showscale=False,
                     visible=shown, hoverinfo="skip", name="heads")]
 
 
@@ -118,7 +118,7 @@ def _still(x, y, ends, titles, alt: str, caption: str):
     right /= np.linalg.norm(right)
     view = np.stack([right, np.cross(front, right), front], axis=1)
     with figures.style():
-        fig, axes = plt.subplots(1, len(ends), figsize=(8, 4))
+        fig, axes = plt.subplots(1, len(ends), figsize=(7, 3.5))
         for ax, end, title in zip(axes, ends, titles, strict=True):
             ax.add_patch(plt.Circle((0, 0), 1, fc=LAND, ec=figures.COLOURS["plan"], lw=0.8))
             for path in arcs(x, end, 40) @ view:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from typing import NamedTuple
 
 import equinox as eqx
 import jax
@@ -45,6 +46,7 @@ class SinkhornResult(eqx.Module):
     cost: str | Callable = eqx.field(static=True)
     block: int | None = eqx.field(static=True)
     method: str = eqx.field(static=True)
+    shards: int = eqx.field(static=True, default=1)  # devices that hold the rows of x
 
     @jax.jit
     def plan(self) -> Float[Array, "n m"]:
@@ -127,7 +129,7 @@ class SinkhornResult(eqx.Module):
             C = cost(x, self.y)
             return fn(C, (outer(f, self.g, 1) - C) / self.epsilon)
 
-        return over_rows(rows, self.block, self.x, self.f)
+        return over_rows(rows, self.block, self.x, self.f, shards=self.shards)
 
     def _transform(self, x, y, scaled, axis):
         def transform(C, kept):
@@ -192,11 +194,12 @@ def sinkhorn(
     inputs.check_cost(cost, x, y)
     epsilon, tol, max_steps = inputs.settings(epsilon, tol, max_steps, block, x.dtype)
     g = inputs.start(init, len(y), x.dtype)
-    method, block = inputs.route(method, block, len(x), len(y))
-    f, g, error, steps, status, floor = _solve(
-        x, y, a, b, g, epsilon, tol, max_steps, cost, block, method, init is not None)
+    shards = inputs.row_shards(x)
+    method, block = inputs.route(method, block, len(x) // shards, len(y))
+    how = Route(cost, block, method, init is not None, shards)
+    f, g, error, steps, status, floor = _solve(x, y, a, b, g, epsilon, tol, max_steps, how)
     return SinkhornResult(
-        f, g, error, steps, status, epsilon, floor, x, y, a, b, cost, block, method)
+        f, g, error, steps, status, epsilon, floor, x, y, a, b, cost, block, method, shards)
 
 
 def warm_start(result: SinkhornResult, x_new, y_new):
@@ -211,24 +214,37 @@ def warm_start(result: SinkhornResult, x_new, y_new):
     return result.potential(x_new), result.target_potential(y_new)
 
 
-@partial(jax.jit, static_argnums=(8, 9, 10, 11))
-@partial(jax.custom_vjp, nondiff_argnums=(8, 9, 10, 11))
-def _solve(x, y, a, b, g, epsilon, tol, max_steps, cost, block, method, warm):
-    tiles = inputs.STREAM if method == "kernel" and len(x) * len(y) > inputs.SMALL else block
-    reduce = reducer(x, y, cost, tiles)  # beside a kernel, C itself is never stored
+class Route(NamedTuple):
+    """How the solver runs: what jax compiles for, nothing that it traces."""
+
+    cost: str | Callable
+    block: int | None
+    method: str
+    warm: bool
+    shards: int
+
+
+@partial(jax.jit, static_argnums=8)
+@partial(jax.custom_vjp, nondiff_argnums=(8,))
+def _solve(x, y, a, b, g, epsilon, tol, max_steps, how):
+    cost, shards, kernel = how.cost, how.shards, how.method == "kernel"
+    large = len(x) * len(y) > inputs.SMALL * shards
+    block = inputs.STREAM if kernel and large else how.block
+    reduce = reducer(x, y, cost, block, shards)  # beside a kernel, C itself is never stored
     largest = jnp.max(reduce(lambda C, _: jnp.max(jnp.abs(C), axis=1), x[:, 0], 1))
     floor = ROUNDING * jnp.finfo(x.dtype).eps * largest / epsilon
-    if warm or method == "plain":
+    if how.warm or how.method == "plain":
         q = g / epsilon
         p = -iterate.log_sums(reduce, epsilon)(jnp.zeros_like(a), g + epsilon * jnp.log(b), 1, True)
     else:
-        p, q = begin(x, y, a, b, epsilon, cost, tiles, reduce)
+        p, q = begin(x, y, a, b, epsilon, cost, block, shards, reduce)
     stop = jnp.maximum(tol, floor)
-    if method == "kernel":
-        end = iterate.kernel(x, y, cost, a, b, epsilon, p, q, stop, max_steps, reduce)
+    if kernel:
+        end = iterate.kernel(x, y, cost, a, b, epsilon, p, q, stop, max_steps, shards, reduce)
     else:
         rows = iterate.log_rows(reduce, a, b, epsilon)
-        end = iterate.log_domain(rows, p, q, a, stop, max_steps, accelerate=method != "plain")
+        accelerate = how.method != "plain"
+        end = iterate.log_domain(rows, p, q, a, stop, max_steps, accelerate=accelerate)
     p, q = iterate.complete(reduce, a, b, epsilon, end.now.p, end.now.q)
     f, g, error, steps = epsilon * p, epsilon * q, end.now.error, end.steps
 
@@ -240,11 +256,11 @@ def _solve(x, y, a, b, g, epsilon, tol, max_steps, cost, block, method, warm):
     return f, g, error, steps, status, floor
 
 
-def _solve_forward(x, y, a, b, g, epsilon, tol, max_steps, cost, block, method, warm):
-    return _solve(x, y, a, b, g, epsilon, tol, max_steps, cost, block, method, warm), None
+def _solve_forward(x, y, a, b, g, epsilon, tol, max_steps, how):
+    return _solve(x, y, a, b, g, epsilon, tol, max_steps, how), None
 
 
-def _solve_backward(cost, block, method, warm, _, cotangents):
+def _solve_backward(how, _, cotangents):
     raise ValueError(
         "sinkhorn does not differentiate through its potentials: f, g, plan(), "
         "transport_cost() and sharpness() have no gradient in the inputs. Differentiate "

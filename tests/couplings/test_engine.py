@@ -97,9 +97,9 @@ def test_invariant_a_start_from_a_part_is_near_the_end(key, cost):
     key_x, key_y = jax.random.split(key)
     n = PART + 88
     x, y = jax.random.normal(key_x, (n, 2)), 0.5 * jax.random.normal(key_y, (n, 2)) + 1
-    epsilon = relative_epsilon(x, y, 0.1, cost=cost)
+    epsilon = relative_epsilon(x, y, 0.04, cost=cost)
     a = jnp.full(n, 1 / n)
-    p, q = jax.jit(lambda x, y: begin(x, y, a, a, epsilon, cost, None, reducer(x, y, cost, None))
+    p, q = jax.jit(lambda x, y: begin(x, y, a, a, epsilon, cost, None, 1, reducer(x, y, cost, None))
                    )(x, y)
     r = sinkhorn(x, y, epsilon=epsilon, cost=cost, tol=1e-4).require_converged()
     gap = p * epsilon - r.f

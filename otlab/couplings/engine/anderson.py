@@ -44,11 +44,11 @@ class State(NamedTuple):
     steps: Int[Array, ""]
 
 
-def start(point: Point) -> State:
-    """The state before the first move; evaluating `point` was the first sweep."""
+def start(point: Point, *, steps: int = 1) -> State:
+    """The state before the first move, after `steps` sweeps: one to evaluate `point`."""
     empty = jnp.zeros((MEMORY, *point.p.shape), point.p.dtype)
     zero = jnp.zeros((), jnp.int32)
-    return State(point, point, empty, empty, zero, zero, zero + 1)
+    return State(point, point, empty, empty, zero, zero, zero + steps)
 
 
 def step(state: State, rows, a, *, accelerate: bool = True) -> State:
@@ -65,8 +65,8 @@ def step(state: State, rows, a, *, accelerate: bool = True) -> State:
     falls = state.falls + fell.astype(jnp.int32)
     hold = jnp.where(fell, HOLD + falls // 4, jnp.maximum(state.hold - 1, 0))
     return State(
-        now=_pick(fell, best, new),
-        best=_pick(new.error < best.error, new, best),
+        now=pick(fell, best, new),
+        best=pick(new.error < best.error, new, best),
         moves=jnp.where(fell, 0, moves),
         changes=jnp.where(fell, 0, changes),
         hold=hold.astype(jnp.int32),
@@ -86,7 +86,8 @@ def _combined(state, a):
     return r - jnp.matmul(combine, state.moves + changes, precision="highest")
 
 
-def _pick(condition, first, second):
+def pick(condition, first: Point, second: Point) -> Point:
+    """`first` where the condition holds, else `second`."""
     return Point(*(jnp.where(condition, i, j) for i, j in zip(first, second, strict=True)))
 
 

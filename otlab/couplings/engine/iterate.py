@@ -92,7 +92,7 @@ def log_domain(rows, p, q, a, tol, max_steps, *, accelerate=True) -> anderson.St
         unfinished, lambda s: anderson.step(s, rows, a, accelerate=accelerate), first)
 
 
-def kernel(x, y, cost, a, b, epsilon, p, q, tol, max_steps, reduce) -> anderson.State:
+def kernel(x, y, cost, a, b, epsilon, p, q, tol, max_steps, shards, reduce) -> anderson.State:
     """The same on a stored kernel, built from (p, q) and again whenever they moved far."""
     cost, slow = resolve_cost(cost), log_rows(reduce, a, b, epsilon)
 
@@ -102,7 +102,8 @@ def kernel(x, y, cost, a, b, epsilon, p, q, tol, max_steps, reduce) -> anderson.
         def block(x, p):
             return jnp.exp(outer(p, q, 1) - cost(x, y) / epsilon)
 
-        return over_rows(block, None if len(p) * len(q) <= WHOLE else ROWS, x, p)
+        rows = None if len(p) * len(q) <= WHOLE * shards else ROWS
+        return over_rows(block, rows, x, p, shards=shards)
 
     def round_(state):
         p, q = state.now.p, state.now.q
@@ -122,8 +123,8 @@ def kernel(x, y, cost, a, b, epsilon, p, q, tol, max_steps, reduce) -> anderson.
 
         here = rows(jnp.zeros_like(p), q)
         usable = jnp.isfinite(here.error)
-        here = anderson._pick(usable, here, state.now)
-        state = state._replace(now=here, best=here)
+        here = anderson.pick(usable, here, state.now)
+        state = state._replace(now=here, best=here, steps=state.steps + 1)
         state = lax.while_loop(lambda s: usable & near(s),
                                lambda s: anderson.step(s, rows, a), state)
         state = anderson.shift(state, -p, -q)
@@ -137,10 +138,8 @@ def kernel(x, y, cost, a, b, epsilon, p, q, tol, max_steps, reduce) -> anderson.
     def unfinished(state):
         return ~(state.now.error <= tol) & (state.steps < max_steps)
 
-    first = anderson.start(slow(p, q))
-    ready = first.now.error <= tol
-    p = jnp.where(ready, p, p + first.now.r)
-    return lax.while_loop(unfinished, round_, first._replace(now=first.now._replace(p=p)))
+    unknown = Point(p, q, jnp.zeros_like(p), jnp.full_like(tol, jnp.inf))
+    return lax.while_loop(unfinished, round_, anderson.start(unknown, steps=0))
 
 
 def anneal(reduce, a, b, epsilon, f, g, highest):

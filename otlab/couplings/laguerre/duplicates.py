@@ -48,5 +48,5 @@ def note_on_copies(y, b) -> str:
     """A sentence when atoms with weight are copies of others, "" when they are not."""
     rows = np.asarray(y)[np.asarray(b) > 0]
     copies = len(rows) - len(np.unique(rows, axis=0))
-    return "" if not copies else (f" {copies} atoms are copies of others, which no potential can "
-                                  "share out: solve with laguerre.duplicates.merge_duplicates(y).")
+    return "" if not copies else (f" {copies} of {len(rows)} atoms repeat others, and no potential "
+                                  "shares one cell out: see laguerre.duplicates.merge_duplicates.")

@@ -4,6 +4,7 @@ Shapes are checked always, values only when they are known, that is outside `jit
 """
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -22,12 +23,20 @@ def check_atoms(y, b=None):
                          " Flatten images first: y.reshape(len(y), -1).")
     floating = y.dtype if jnp.issubdtype(y.dtype, jnp.floating) else jnp.zeros(()).dtype
     y = y.astype(np.result_type(floating, np.float32))
-    if known(y) and not bool(jnp.isfinite(y).all()):
+    if not all_finite(y):
         bad = np.flatnonzero(~np.isfinite(np.asarray(y)).all(axis=1))
         raise ValueError(f"semidiscrete wants finite atoms; y holds NaN or infinity in {len(bad)} "
                          f"of {len(y)} rows, the first at row {bad[0]}. Drop them: "
                          "y[np.isfinite(y).all(axis=1)].")
     return y, _weights(b, len(y), y.dtype)
+
+
+def all_finite(v) -> bool:
+    """False when v is known, outside and inside `jit`, and holds NaN or infinity."""
+    if not known(v):
+        return True
+    with jax.ensure_compile_time_eval():
+        return bool(jnp.isfinite(v).all())
 
 
 def _weights(b, m, dtype):

@@ -61,7 +61,7 @@ def globe(x, y, ends, *, labels, control: str, start: int, title: str, alt: str,
     import plotly.graph_objects as go
 
     traces = [_ball(go), _cloud(go, x, "source", "circle", "source"),
-              _cloud(go, y, "target", "x", "target")]
+              _cloud(go, y, "target", "diamond", "target")]
     for k, end in enumerate(ends):
         traces += _arrows(go, arcs(x, end), k == start)
     steps = [{"label": label, "method": "restyle", "args": [
@@ -107,7 +107,7 @@ def _arrows(go, paths, shown: bool):
     return [go.Scatter3d(x=x, y=y, z=z, mode="lines", line={"color": colour, "width": 4},
                          name="x to T x", visible=shown, hoverinfo="skip"),
             go.Cone(x=hx, y=hy, z=hz, u=u, v=v, w=w, anchor="tip", sizemode="absolute",
-                    sizeref=0.9, colorscale=[[0, colour], [1, colour]], showscale=False,
+                    sizeref=0.6, colorscale=[[0, colour], [1, colour]], showscale=False,
                     visible=shown, hoverinfo="skip", name="heads")]
 
 

@@ -2,26 +2,29 @@
 
 Every entropic solver stops at an L1 marginal error of 1e-3, recomputed here in float64 from the
 potentials it returns (rows and columns, the worse). Compile time is left out; medians of
-interleaved runs; nothing asserts a time. A solver whose time at n/4 predicts more than
+interleaved runs, in seconds of the clock and of the processor, the latter being what a busy
+machine leaves of the truth; nothing asserts a time. A solver whose time at n/4 predicts more than
 OTLAB_BENCH_LIMIT seconds (default 40) is left out of a cell and named; OTLAB_BENCH_POINTS chooses
-the sizes.
+the sizes (default 1024,4096), and OTLAB_BENCH_LARGE=1 adds n = 50,000 and the memory of n = 100,000
+(half an hour).
 
-The report, _build/reports/bench_sinkhorn.json, holds seconds, errors and the speed-up over the
-best valid peer of each cell.
+Reports: _build/reports/bench_sinkhorn.json and bench_large.json, see report.py.
 """
 
-import json
 import os
+import subprocess
+import sys
 import time
 from functools import partial
 from importlib.util import find_spec
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import ot
+import ott_blocks
 import pytest
+import report
 from ott.geometry import costs, pointcloud
 from ott.geometry.epsilon_scheduler import Epsilon
 from ott.solvers import linear
@@ -32,8 +35,9 @@ from otlab.core import data
 from otlab.core.costs import relative_epsilon
 from otlab.couplings.sinkhorn import sinkhorn
 
-REPORT = Path("_build/reports/bench_sinkhorn.json")
 LIMIT = float(os.environ.get("OTLAB_BENCH_LIMIT", 40))
+LARGE = os.environ.get("OTLAB_BENCH_LARGE") == "1"
+BLOCKS = "OTT-JAX, batch_size"  # runs in a process of its own, see ott_blocks.py
 POINTS = [int(n) for n in os.environ.get("OTLAB_BENCH_POINTS", "1024,4096").split(",")]
 REPEATS = 3
 TOLERANCE = 1e-3
@@ -128,44 +132,79 @@ def error(x, y, f, g, epsilon):
     return float(max(np.abs(rows - 1 / len(x)).sum(), np.abs(columns - 1 / len(y)).sum()))
 
 
-@pytest.mark.parametrize("n, kind, d, relative", CELLS)
-def test_entropic_peers(n, kind, d, relative):
-    x, y = clouds(kind, n, d)
-    epsilon = relative_epsilon(x, y, relative)
-    report = json.loads(REPORT.read_text()) if REPORT.exists() else {}
-    smaller = report.get(f"n={n // 4} {kind} d={d} eps={relative}", {}).get("seconds", {})
-    named, skipped = solvers(x, y, epsilon), {}
+@pytest.fixture(scope="module")
+def worker():
+    """OTT's streaming mode, or None where its environment cannot be installed."""
+    interpreter = ott_blocks.python()
+    found = ott_blocks.Worker(interpreter) if interpreter else None
+    yield found
+    if found:
+        found.close()
+
+
+def timed(solve):
+    """(what it returned, seconds of the clock, seconds of the processor)."""
+    wall, processor = time.perf_counter(), time.process_time()
+    out = solve()
+    wall, processor = time.perf_counter() - wall, time.process_time() - processor
+    return (out, out["seconds"], out["cpu"]) if isinstance(out, dict) else (out, wall, processor)
+
+
+def median(times):
+    return {k: float(np.median(v)) for k, v in times.items()}
+
+
+def chosen(named, n, smaller):
+    """The solvers worth a try at n, and the predicted seconds of the others."""
+    left_out = {}
     for name in [k for k in named if not k.startswith("otlab")]:
         predicted = 16 * smaller[name] if name in smaller else n**2 / 4e5  # unknown: be careful
         if (smaller and name not in smaller) or predicted > LIMIT:
-            skipped[name] = round(predicted, 1)
-            del named[name]
-    times, errors = {k: [] for k in named}, {}
-    for name, solve in named.items():
-        start = time.perf_counter()
-        errors[name] = error(x, y, *solve(), epsilon)  # also compiles
-        if name in EAGER and time.perf_counter() - start > LIMIT / 4:  # nothing was compiled
-            times[name].append(time.perf_counter() - start)
+            left_out[name] = round(predicted, 1)
+    return {k: v for k, v in named.items() if k not in left_out}, left_out
+
+
+@pytest.mark.parametrize("n, kind, d, relative", CELLS)
+def test_entropic_peers(n, kind, d, relative, worker):
+    x, y = clouds(kind, n, d)
+    epsilon = relative_epsilon(x, y, relative)
+    smaller = report.read("sinkhorn").get(f"n={n // 4} {kind} d={d} eps={relative}", {})
+    named = solvers(x, y, epsilon) | ({BLOCKS: worker.solve} if worker else {})
+    named, left_out = chosen(named, n, smaller.get("seconds", {}))
+    if BLOCKS in named:
+        worker.load(x, y, epsilon, TOLERANCE)
+    wall, processor, errors = {k: [] for k in named}, {k: [] for k in named}, {}
+
+    def run(name):
+        out, seconds, cpu = timed(named[name])
+        wall[name].append(seconds)
+        processor[name].append(cpu)
+        return worker.potentials() if name == BLOCKS else out
+
+    for name in named:
+        errors[name] = error(x, y, *run(name), epsilon)
+        if name not in EAGER or wall[name][0] < LIMIT / 4:  # the first run compiled
+            wall[name].clear(), processor[name].clear()
     for _ in range(REPEATS):
-        for name, solve in named.items():
-            if sum(times[name]) < LIMIT / 4:
-                start = time.perf_counter()
-                solve()
-                times[name].append(time.perf_counter() - start)
-    seconds = {k: float(np.median(v)) for k, v in times.items()}
-    valid = {k: t for k, t in seconds.items() if not k.startswith("otlab") and errors[k] <= VALID}
-    best = min(valid, key=valid.get) if valid else None
-    speedup = valid[best] / seconds["otlab"] if best else None
+        for name in named:
+            if sum(wall[name]) < LIMIT / 4:
+                run(name)
+    seconds, cpu = median(wall), median(processor)
+    valid = [k for k in named if not k.startswith("otlab") and errors[k] <= VALID]
+    best = min(valid, key=seconds.get, default=None)
+    gain = seconds[best] / seconds["otlab"] if best else None
+    gain_cpu = min(cpu[k] for k in valid) / cpu["otlab"] if best else None
     print(f"\nn = {n}, {kind}, d = {d}, ε/std(C) = {relative}: "
-          + (f"{speedup:.1f}× the best valid peer ({best})" if best else "no valid peer in time"))
+          + (f"{gain:.1f}× the best valid peer ({best}), {gain_cpu:.1f}× by the processor"
+             if best else "no valid peer in time"))
     for name in named:
         note = "" if errors[name] <= VALID else "  misses the tolerance"
-        print(f"  {name:24s} {seconds[name]:9.4f} s   error {errors[name]:.1e}{note}")
-    REPORT.parent.mkdir(parents=True, exist_ok=True)
-    report[f"n={n} {kind} d={d} eps={relative}"] = {
-        "seconds": seconds, "error": errors, "best peer": best, "speed-up": speedup,
-        "left out, predicted seconds": skipped}
-    REPORT.write_text(json.dumps(report, indent=1))
+        print(f"  {name:24s} {seconds[name]:9.4f} s  {cpu[name]:9.4f} s   error "
+              f"{errors[name]:.1e}{note}", flush=True)
+    report.add("sinkhorn", f"n={n} {kind} d={d} eps={relative}", {
+        "n": n, "clouds": kind, "d": d, "epsilon": relative, "seconds": seconds,
+        "processor seconds": cpu, "error": errors, "best peer": best, "speed-up": gain,
+        "speed-up, processor": gain_cpu, "left out, predicted seconds": left_out})
     assert errors["otlab"] <= VALID and errors["otlab, streaming"] <= VALID
 
 
@@ -174,17 +213,73 @@ def test_exact_assignment(n):
     """For scale: the Hungarian method of SciPy and POT's network simplex, once each."""
     x, y = clouds("gaussians", n, 8)
     C, uniform = np.asarray(-x @ y.T, np.float64), np.full(n, 1 / n)
-    for name, solve in (("SciPy assignment", lambda: linear_sum_assignment(C)),
-                        ("POT emd", lambda: ot.emd(uniform, uniform, C))):
-        start = time.perf_counter()
-        solve()
-        print(f"\nn = {n}: {name} {time.perf_counter() - start:.2f} s")
+    exact = {"SciPy assignment": lambda: linear_sum_assignment(C),
+             "POT emd": lambda: ot.emd(uniform, uniform, C)}
+    seconds = {name: timed(solve)[1] for name, solve in exact.items()}
+    print(f"\nn = {n}, exact: {seconds}")
+    report.add("exact", f"n={n}", {"n": n, "clouds": "gaussians", "d": 8, "seconds": seconds})
+
+
+@pytest.mark.skipif(not LARGE, reason="OTLAB_BENCH_LARGE=1 asks for it")
+def test_fifty_thousand_points(worker):
+    """Once each: ours and OTT's streaming mode, d = 8, ε/std(C) = 0.1; errors from samples."""
+    n = 50_000
+    x, y = clouds("gaussians", n, 8)
+    epsilon = relative_epsilon(x, y, 0.1)
+    few = (x[:512], y[:512])
+    sinkhorn(*few, epsilon=epsilon, cost="dot", method="stream")
+    r, wall, cpu = timed(lambda: jax.block_until_ready(sinkhorn(x, y, epsilon=epsilon, cost="dot")))
+    shift = np.log(n) * float(epsilon)
+    row = {"n": n, "seconds": {"otlab": wall}, "processor seconds": {"otlab": cpu},
+           "steps": {"otlab": int(r.steps)},
+           "error": {"otlab": error(x, y, r.f - shift, r.g - shift, epsilon)}}
+    report.add("large", f"n={n}", row)
+    print(f"\nn = {n}: {row}", flush=True)
+    assert r.method == "stream" and row["error"]["otlab"] <= VALID
+    if worker:
+        worker.load(x, y, epsilon, TOLERANCE)
+        out, wall, cpu = timed(worker.solve)
+        row["seconds"][BLOCKS], row["processor seconds"][BLOCKS] = wall, cpu
+        row["steps"][BLOCKS] = out["steps"]
+        row["error"][BLOCKS] = error(x, y, *worker.potentials(), epsilon)
+        report.add("large", f"n={n}", row)
+        print(f"n = {n}: {row}")
+
+
+MEMORY = """
+import resource, sys
+import jax, jax.numpy as jnp
+from otlab.couplings.sinkhorn import sinkhorn
+n = int(sys.argv[1])
+x, y = jax.random.normal(jax.random.key(0), (2, n, 64))
+few = sinkhorn(x[:64], y[:64], epsilon=6.4, cost="dot", max_steps=1, method="stream").f.sum()
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+before = peak()
+r = sinkhorn(x, y, epsilon=0.8, cost="dot", max_steps=2, method="stream")
+jax.block_until_ready(r.f)
+print(before, peak())
+"""
+
+
+@pytest.mark.skipif(not LARGE, reason="OTLAB_BENCH_LARGE=1 asks for it")
+def test_memory_of_streaming():
+    """Peak resident memory of a process that streams, d = 64, in MiB, and the growth with n."""
+    peaks = {}
+    for n in (25_000, 50_000, 100_000):
+        out = subprocess.run([sys.executable, "-c", MEMORY, str(n)], check=True, text=True,
+                             capture_output=True).stdout
+        before, peak = map(float, out.split())
+        peaks[n] = {"before": before, "peak": peak}
+        print(f"\nn = {n}: {before:.0f} MiB before, {peak:.0f} MiB at the peak", flush=True)
+    report.add("large", "memory", {"d": 64, "MiB": peaks})
+    assert peaks[100_000]["peak"] < 1536
 
 
 def test_the_geometric_mean_is_reported():
     """Over all cells in which a peer reached the tolerance in time."""
-    report = json.loads(REPORT.read_text())
-    gains = [cell["speed-up"] for cell in report.values() if cell.get("speed-up")]
-    assert gains
-    print(f"\n{len(gains)} of {len(report)} cells have a valid peer: geometric mean "
-          f"{np.exp(np.mean(np.log(gains))):.1f}×, least {min(gains):.2f}×")
+    rows = report.read("sinkhorn").values()
+    for word in ("speed-up", "speed-up, processor"):
+        gains = [row[word] for row in rows if row.get(word)]
+        assert gains
+        print(f"\n{word}: {len(gains)} of {len(rows)} cells have a valid peer: geometric mean "
+              f"{np.exp(np.mean(np.log(gains))):.1f}×, least {min(gains):.2f}×")

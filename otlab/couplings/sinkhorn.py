@@ -51,8 +51,8 @@ class SinkhornResult(eqx.Module):
     @jax.jit
     def plan(self) -> Float[Array, "n m"]:
         """Materialise the coupling, shape (n, m); it sums to one."""
-        z = (outer(self.f, self.g, 1) - resolve_cost(self.cost)(self.x, self.y)) / self.epsilon
-        return self.a[:, None] * self.b * jnp.exp(z)
+        C = resolve_cost(self.cost)(self.x, self.y)
+        return self.a[:, None] * self.b * jnp.exp(self._exponents(C, self.f, self.a))
 
     @jax.jit
     def transport_cost(self) -> Float[Array, ""]:
@@ -125,11 +125,16 @@ class SinkhornResult(eqx.Module):
         cost = resolve_cost(self.cost)
 
         @jax.checkpoint  # a gradient recomputes each block instead of storing all of them
-        def rows(x, f):
+        def rows(x, f, a):
             C = cost(x, self.y)
-            return fn(C, (outer(f, self.g, 1) - C) / self.epsilon)
+            return fn(C, self._exponents(C, f, a))
 
-        return over_rows(rows, self.block, self.x, self.f, shards=self.shards)
+        return over_rows(rows, self.block, self.x, self.f, self.a, shards=self.shards)
+
+    def _exponents(self, C, f, a):
+        """(f + g - C) / epsilon, and 0 for pairs without mass, where it may be huge."""
+        alive = (a > 0)[:, None] & (self.b > 0)
+        return jnp.where(alive, (outer(f, self.g, 1) - C) / self.epsilon, 0)
 
     def _transform(self, x, y, scaled, axis):
         def transform(C, kept):

@@ -83,13 +83,36 @@ def test_invariant_a_bad_move_is_taken_back(key):
 
     a = jnp.full(4, 0.25)
     state = anderson.start(rows(jnp.full(4, 2.0), jnp.zeros(1)))
-    lured = state._replace(moves=state.moves.at[0].set(50.0), changes=state.changes.at[0].set(0.01))
+    lured = state._replace(moves=state.moves.at[0].set(-50.0),
+                           changes=state.changes.at[0].set(0.01))
+    downhill = anderson.step(lured._replace(moves=-lured.moves), rows, a)  # is not even tried
+    np.testing.assert_allclose(downhill.now.p, state.now.p + state.now.r)
     after = anderson.step(lured, rows, a)
     assert int(after.falls) == 1 and int(after.hold) >= 1
     np.testing.assert_array_equal(after.now.p, state.now.p)
     assert not after.moves.any() and not after.changes.any()
     again = anderson.step(after, rows, a)
     assert float(again.now.error) < float(state.now.error)
+
+
+def separate_groups(seed, n=200, d=16):
+    """Two groups of unequal shares in the two clouds, which hardly see each other."""
+    rng = np.random.default_rng(seed)
+    centres = rng.normal(size=(2, d))
+    pick = [rng.permutation(np.r_[np.zeros(n // 2 + k), np.ones(n // 2 - k)]) for k in (0, 7)]
+    x, y = (centres[p.astype(int)] + 0.2 * rng.normal(size=(n, d)) for p in pick)
+    return x.astype(np.float32), y.astype(np.float32)
+
+
+@pytest.mark.parametrize("method", ["kernel", "stream"])
+@pytest.mark.parametrize("seed", range(3))
+def test_invariant_a_flat_residual_does_not_stall_the_acceleration(seed, method):
+    """Until a group's potential has drifted far enough the residual is the same everywhere."""
+    x, y = separate_groups(seed)
+    how = dict(epsilon=relative_epsilon(x, y, 0.01, cost="sqeuclidean"), max_steps=20_000)
+    plain = sinkhorn(x, y, method="plain", **how).require_converged()
+    fast = sinkhorn(x, y, method=method, **how).require_converged()
+    assert int(plain.steps) > 400 and 4 * int(fast.steps) < int(plain.steps)
 
 
 @pytest.mark.parametrize("cost", ["dot", "sqeuclidean"])

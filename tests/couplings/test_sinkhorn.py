@@ -166,6 +166,24 @@ def test_invariant_zero_weights_equal_leaving_points_out(clouds, weights):
     np.testing.assert_allclose(full.plan()[i][:, j], part.plan(), atol=2e-6)
 
 
+@pytest.mark.parametrize("block", [None, 16])
+def test_invariant_points_without_mass_on_both_sides_count_for_nothing(key, block):
+    """Their exponents f + g - C overflow at small epsilon; no value may become NaN."""
+    key_x, key_y = jax.random.split(key)
+    x, y = jax.random.normal(key_x, (64, 2)), jax.random.normal(key_y, (48, 2)) + 2
+    a = np.r_[np.full(8, 1 / 8), np.zeros(56)]
+    b = np.r_[np.full(6, 1 / 6), np.zeros(42)]
+    how = dict(epsilon=0.01, max_steps=20_000, block=block)
+    all_, alive = sinkhorn(x, y, a=a, b=b, **how), sinkhorn(x[:8], y[:6], **how)
+    raw = (all_.f[:, None] + all_.g - oracles.squared(x, y)) / 0.01
+    assert raw.max() > 100  # so that the trap is there
+    assert abs(all_.plan()[:8, :6] - alive.plan()).sum() < 5e-3 and np.isfinite(all_.plan()).all()
+    for value in ("transport_cost", "dual_value", "sharpness", "entropy"):
+        np.testing.assert_allclose(getattr(all_, value)(), getattr(alive, value)(), atol=5e-3)
+    slope = jax.grad(lambda x: sinkhorn(x, y, a=a, b=b, **how).dual_value())(x)
+    assert np.isfinite(slope).all() and not slope[8:].any()
+
+
 def test_invariant_squared_at_twice_epsilon_is_dot(clouds):
     dot = sinkhorn(*clouds, epsilon=0.1, cost="dot", tol=2e-5, max_steps=5_000)
     squared = sinkhorn(*clouds, epsilon=0.2, cost="sqeuclidean", tol=2e-5, max_steps=5_000)

@@ -124,14 +124,14 @@ def kernel(x, y, cost, a, b, epsilon, p, q, tol, max_steps, shards, reduce) -> a
         here = rows(jnp.zeros_like(p), q)
         usable = jnp.isfinite(here.error)
         here = anderson.pick(usable, here, state.now)
-        state = state._replace(now=here, best=here, steps=state.steps + 1)
+        state = state._replace(now=here, best=here, least=here.error, steps=state.steps + 1)
         state = lax.while_loop(lambda s: usable & near(s),
                                lambda s: anderson.step(s, rows, a), state)
         state = anderson.shift(state, -p, -q)
 
         def one_by_logs(state):
             new = slow(state.now.p + state.now.r, state.now.q)
-            return state._replace(now=new, best=new, steps=state.steps + 1)
+            return state._replace(now=new, best=new, least=new.error, steps=state.steps + 1)
 
         return lax.cond(usable, lambda s: s, one_by_logs, state)
 

@@ -9,6 +9,7 @@ from docutils.core import publish_doctree
 from docutils.utils import Reporter
 
 ROLE = re.compile(r":[\w:+-]+:`([^`]+)`")
+FIELD = re.compile(r"[a-z_]\w*(, \w+)*: \S")
 LITERAL = re.compile(r"(``.+?``|`[^`\n]+`_?|:\w+:`[^`]+`)")
 
 
@@ -47,6 +48,8 @@ def escape(line: str) -> str:
 
 def escape_docstring(app, what, name, obj, options, lines):
     """Before napoleon: single backticks become code, mathematical signs stay signs."""
+    if what == "class":
+        join_fields(lines)
     inside = False
     for i, line in enumerate(lines):
         if inside and line.strip() and not line.startswith(" " * inside):
@@ -55,6 +58,17 @@ def escape_docstring(app, what, name, obj, options, lines):
             lines[i] = escape(line)
             if line.rstrip().endswith("::"):
                 inside = len(line) - len(line.lstrip()) + 1
+
+
+def join_fields(lines):
+    """Fields of a class, "name: text", whose text goes on in indented lines, on one line each."""
+    joined = []
+    for line in lines:
+        if joined and re.match(r"    \S", line) and FIELD.match(joined[-1]):
+            joined[-1] += " " + line.strip()
+        else:
+            joined.append(line)
+    lines[:] = joined
 
 
 def fall_back(app, what, name, obj, options, lines):

@@ -65,7 +65,8 @@ def book_fingerprint(root: Path, runs, out: Path) -> str:
     total = hashlib.sha256(str(out).encode())
     book = [p for p in (root / "jupyter_book").rglob("*")
             if p.is_file() and "__pycache__" not in p.parts]
-    for path in [root / "CONTRIBUTING.md", root / "pyproject.toml", *sorted(book),
+    measured = sorted((root / "notebooks" / "results" / "benchmarks").glob("*.json"))
+    for path in [root / "CONTRIBUTING.md", root / "pyproject.toml", *sorted(book), *measured,
                  *(folder / "fingerprint" for folder in runs)]:
         total.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
     return total.hexdigest()

@@ -8,6 +8,7 @@ import json
 import re
 from pathlib import Path
 
+import benchmarks
 import chapters
 import claims
 import nbformat
@@ -60,6 +61,9 @@ def stage(root: Path, source: Path, executed: dict[Path, Path]) -> None:
         put(str(relative), clean(folder / "notebook.ipynb"))
         title = chapters_title(notebook)
         found.append((title, str(relative), chapters.result(folder)))
+    tables = benchmarks.page(root / "notebooks" / "results" / "benchmarks")
+    frame = (book / "benchmarks.md").read_text("utf-8")
+    put("benchmarks.md", frame.replace(benchmarks.MARK, tables))
     put("claims.md", (book / "claims.md").read_text("utf-8").replace(MARK, claims.page(found)))
 
     for name, text in reference().items():

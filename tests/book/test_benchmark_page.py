@@ -1,0 +1,44 @@
+"""The page of benchmarks is written from saved reports, the bad cells included."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+spec = importlib.util.spec_from_file_location(
+    "benchmarks", ROOT / "jupyter_book" / "_ext" / "benchmarks.py")
+benchmarks = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(benchmarks)
+SAVED = ROOT / "notebooks" / "results" / "benchmarks"
+
+
+def cell(n, gain, peer="OTT-JAX"):
+    seconds = {"otlab": 0.5} | ({peer: 0.5 * gain} if gain else {})
+    return {"n": n, "clouds": "gaussians", "d": 2, "epsilon": 0.1, "seconds": seconds,
+            "processor seconds": seconds, "error": dict.fromkeys(seconds, 9e-4),
+            "best peer": peer if gain else None, "speed-up": gain, "speed-up, processor": gain}
+
+
+def whole(rows):
+    return {"date": "2026-01-01", "machine": "two cores", "versions": {"jax": "1"},
+            "command": "make bench", "rows": dict(enumerate(rows))}
+
+
+def test_a_lost_cell_and_a_cell_without_peer_are_told(tmp_path):
+    (tmp_path / "sinkhorn.json").write_text(json.dumps(whole(
+        [cell(1024, 4.0), cell(4096, 0.5), cell(16_384, None)])))
+    text = benchmarks.page(tmp_path)
+    assert "In 2 of 3 cells" in text and "slower in 1" in text
+    assert "**1.4 times as fast" in text  # the geometric mean of 4 and 1/2
+    assert "none in time" in text and "0.5 ×" in text and "2026-01-01" in text
+
+
+def test_nothing_saved_is_said(tmp_path):
+    assert "No benchmark" in benchmarks.page(tmp_path)
+
+
+def test_every_saved_report_has_its_stamp_and_its_place():
+    for path in SAVED.glob("*.json"):
+        data = json.loads(path.read_text())
+        assert data["rows"] and data["date"] and data["machine"] and "jax" in data["versions"]
+    assert benchmarks.page(SAVED).count("otlab-footer") == len(list(SAVED.glob("*.json"))) > 0

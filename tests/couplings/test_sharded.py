@@ -2,7 +2,12 @@
 
 import json
 import math
+import os
 import re
+import socket
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -68,3 +73,27 @@ def test_invariant_a_sweep_sends_one_vector_of_columns(sharded, method):
     sizes = [math.prod(int(k) for k in shape.split(",") if k) for _, shape, _ in found]
     assert (512 if method == "kernel" else 32) in sizes
     assert max(sizes) <= 640
+
+
+def test_invariant_two_processes_share_one_problem():
+    """The book's own script for many hosts, on this one: two processes of two devices."""
+    page = Path(__file__).resolve().parents[2] / "jupyter_book" / "many_devices.md"
+    script = next(code for code in re.findall(r"```python\n(.*?)```", page.read_text(), re.S)
+                  if "jax.distributed" in code)
+    with socket.socket() as found:
+        found.bind(("localhost", 0))
+        port = found.getsockname()[1]
+    shared = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=2",
+                           "JAX_PLATFORMS": "cpu", "COORDINATOR": f"localhost:{port}",
+                           "PROCESSES": "2"}
+    runs = [subprocess.Popen([sys.executable, "-c", script], text=True, stdout=subprocess.PIPE,
+                             stderr=subprocess.PIPE, env=shared | {"PROCESS": str(k)})
+            for k in (0, 1)]
+    try:
+        said = [run.communicate(timeout=240) for run in runs]
+    finally:
+        for run in runs:
+            run.kill()
+    for (out, errors), run in zip(said, runs, strict=True):
+        assert run.returncode == 0, errors[-2000:]
+        assert re.search(r"4 devices; sharpness 0\.3\d+; 256 potentials of 512 here", out), out

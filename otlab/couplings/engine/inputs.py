@@ -22,8 +22,14 @@ SMALL = 1 << 18  # entries below which C is kept
 
 
 def known(*arrays) -> bool:
-    """True when every value can be looked at, that is outside `jit`, `vmap` and `grad`."""
-    return not any(isinstance(array, jax.core.Tracer) for array in arrays)
+    """True when every value can be looked at: outside `jit`, `vmap` and `grad`, on this host."""
+    return not any(isinstance(array, jax.core.Tracer) or _elsewhere(array) for array in arrays)
+
+
+def _elsewhere(array) -> bool:
+    """Whether parts of the array lie with other processes only."""
+    return isinstance(array, jax.Array) and not (array.is_fully_addressable
+                                                 or array.is_fully_replicated)
 
 
 def clouds(x, y, who="sinkhorn"):

@@ -7,7 +7,6 @@ from jax.scipy.special import entr
 from jaxtyping import Array, Float
 
 from otlab.core.costs import paired_cost
-from otlab.couplings.divergence import SinkhornDivergence, sinkhorn_divergence  # noqa: F401
 from otlab.couplings.sinkhorn import SinkhornResult, sinkhorn
 
 

@@ -172,9 +172,9 @@ def solve(key, sample, y, *, epsilon=0.0, b=None, cost="dot", batch=256, rate=No
     r"""Maximise E f(X) + <b, g> over g, X from `sample`: optimal transport of noise to atoms.
 
     SGD with step rate / (1 + k / 5)^0.75 and a running average. The average is judged on noise of
-    its own: it has converged when the unbiased estimate of chi2, from so many points that two of
-    its standard deviations are tol / 4, is below 3 tol / 4. Fewer points may only say "not yet",
-    so that a lucky zero stops nothing.
+    its own: it has converged when the unbiased estimate of chi2 is 2.33 standard deviations below
+    tol, these being at most tol / 2. Fewer points may only say "not yet", so that a lucky zero
+    stops nothing. Looking is sequential: a chi2 of exactly tol passes 3 or 4 times in 100.
 
     Args:
         key: PRNG key of the noise.
@@ -205,8 +205,8 @@ def solve(key, sample, y, *, epsilon=0.0, b=None, cost="dot", batch=256, rate=No
     With cost "dot" a shift of y changes nothing; an offset of the noise, or with "sqeuclidean"
     of either, is a tilt that SGD must learn, so centre them.
 
-    Work: 2 m d flop a noise point, for steps * batch of them and for (130 + 11 sqrt(m)) / tol that
-    prove the end. Memory: 8 m d + 4 (m + d) max(batch, eval_batch) bytes in float32.
+    Work: 2 m d flop a noise point, steps * batch of them and (970 + 22 sqrt(m)) / tol at most in a
+    look. Memory: 8 m d + 4 (m + d) max(batch, eval_batch) bytes in float32.
 
     Source: arXiv 2509.25519, section 3 and equation 3.5.
     """

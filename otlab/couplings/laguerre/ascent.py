@@ -4,14 +4,17 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from otlab.core.status import Status
 from otlab.couplings.laguerre.problem import Problem
 
 DECAY, POWER = 5, 0.75  # of the rate, see `slower`
-MARGIN = 0.25  # of tol: two standard deviations of the estimate that may stop the solver
-GROWTH = (1.2, 2.0)  # from one judgement to the next, the steps done grow by such a factor
+SIGMAS = 2.33  # standard deviations by which a verdict must be clear: one in a hundred by chance
+MARGINS = (0.5, 0.15)  # of tol: that many deviations where the solver may, and must, have decided
+FULLER = 1.3  # from one chance to pass to the next, the points seen grow by this factor
+GOAL = 0.7  # of tol: the chi2 at which a look is worth its points
+GROWTH = (1.1, 2.0)  # from one look to the next, the steps done grow by such a factor
 
 
 class State(eqx.Module):
@@ -60,56 +63,83 @@ def accumulate(problem: Problem, key, sample, h, batches, size):
     return lax.fori_loop(0, batches, add, (jnp.zeros_like(h), jnp.zeros_like(h)))
 
 
-def deviation(count, tol, n):
+def deviation(noise, tol, n):
     """Standard deviation of the unbiased chi2 from n points where chi2 = tol, from above.
 
-    Two terms: 2 count / n^2 of pairs that meet by chance, largest at epsilon = 0, and 4 tol / n.
+    Two terms: 2 noise / n^2 of pairs that meet by chance, noise as in `Look`, and 4 tol / n. With
+    A = cov(s_j, s_k) / sqrt(b_j b_k) they are 2 tr(A^2) / n^2 and 4 <r, A r> / n, |r|^2 = chi2,
+    where A has the trace noise and, all cells being right, no eigenvalue above one.
     """
-    return jnp.sqrt(2 * count / n / n + 4 * tol / n)
+    return jnp.sqrt(2 * noise / n / n + 4 * tol / n)
 
 
-def enough(count, tol):
-    """Noise points at which two deviations are MARGIN tol."""
-    c = (MARGIN / 2) ** 2 * tol
-    return (2 + jnp.sqrt(4 + 2 * count * c / tol)) / c
+def enough(noise, tol, margin):
+    """Noise points at which SIGMAS deviations are margin tol."""
+    c = (margin / SIGMAS) ** 2 * tol
+    return (2 + jnp.sqrt(4 + 2 * noise * c / tol)) / c
 
 
-def judge(problem: Problem, key, sample, h, tol, size):
-    """(chi2, passed): the unbiased estimate at h, and whether it is below (1 - MARGIN) tol.
+class Look(eqx.Module):
+    """What fresh noise says of a potential.
 
-    A few points may say no, only `enough` of them yes.
+    chi2: the unbiased estimate. passed: whether it is below tol by SIGMAS deviations.
+    least: chi2 less so many deviations. noise: n chi2 for the histogram of n points of the exact
+    masses, sum_j E[s_j^2] / b_j - 1; at epsilon = 0 the count of atoms less one.
+    """
+
+    chi2: Float[Array, ""]
+    passed: Bool[Array, ""]
+    least: Float[Array, ""]
+    noise: Float[Array, ""]
+
+
+def judge(problem: Problem, key, sample, h, tol, size) -> Look:
+    """Look at h with fresh noise, `size` points at a time, until the estimate is clear.
+
+    A few points may say no; only so many that SIGMAS deviations are at most half of tol may say
+    yes, and then only where the estimate is below tol by that much. There are about seven chances
+    to pass, so a chi2 of exactly tol passes three or four times in a hundred, not once.
     """
     count = problem.count()
-    most, goal = enough(count, tol), (1 - MARGIN) * tol
 
     def undecided(carry):
-        *_, n, chi2 = carry
-        return (n < most) & ((n == 0) | (chi2 - 2 * deviation(count, tol, n) < goal))
+        return ~carry[-1]
 
     def more(carry):
-        total, squares, batch, n, _ = carry
+        total, squares, batch, chance, *_ = carry
         x = sample(jax.random.fold_in(key, batch), size).astype(h.dtype)
         sums = problem.shares(x, h)
-        total, squares, n = total + sums[0], squares + sums[1], n + size
+        total, squares, batch = total + sums[0], squares + sums[1], batch + 1
+        n = batch.astype(h.dtype) * size
+        noise = count - 1 if problem.sharp else problem.weigh(squares) / n - 1
         chi2 = problem.chi2(total, squares, n)
-        return total, squares, batch + 1, n, jnp.where(jnp.isfinite(jnp.sum(x)), chi2, jnp.nan)
+        chi2 = jnp.where(jnp.isfinite(jnp.sum(x)), chi2, jnp.nan)
+        spread = SIGMAS * deviation(noise, tol, n)
+        first, last = (n >= enough(noise, tol, margin) for margin in MARGINS)
+        due = (first & (n >= chance)) | last
+        passed = due & (chi2 + spread <= tol)
+        hopeless = chi2 - spread > (1 - MARGINS[1]) * tol
+        over = passed | hopeless | last | ~jnp.isfinite(chi2)
+        look = Look(chi2, passed, chi2 - spread, noise)
+        return total, squares, batch, jnp.where(due, FULLER * n, chance), look, over
 
     zero = jnp.zeros((), h.dtype)
-    first = (jnp.zeros_like(h), jnp.zeros_like(h), jnp.zeros((), jnp.int32), zero, zero)
-    *_, n, chi2 = lax.while_loop(undecided, more, first)
-    return chi2, (n >= most) & (chi2 <= goal)
+    start = (jnp.zeros_like(h), jnp.zeros_like(h), jnp.zeros((), jnp.int32), zero,
+             Look(zero, zero > 0, zero, zero), zero > 0)
+    return lax.while_loop(undecided, more, start)[-2]
 
 
 def ascend(problem: Problem, key, sample, state: State, rate, tol, max_steps, *, batch, size):
-    """Steps and judgements in turn until one passes; returns (State, chi2, status).
+    """Steps and looks in turn until one passes; returns (State, chi2, status).
 
-    The first judgement comes at once, for a start that will do, the second after half of the
-    count / (tol batch) steps that an average over so many noise points needs at epsilon = 0;
-    from then on chi2 falling as 1 / k says when to look again.
+    The first look comes at once, for a start that will do, the second early, to measure the noise
+    of a step. After k steps the average keeps 4 / (3 k) of it whatever else is wrong (weights
+    k + 1), so the third waits until that is GOAL tol. From then on the steps grow by what the last
+    look found missing.
     """
     key_steps, key_looks = jax.random.split(key)
     last = state.k + max_steps
-    wait = jnp.clip(problem.count() / (2 * tol * batch), 16, 1 << 24).astype(jnp.int32)
+    early = jnp.clip(problem.count() / (4 * tol * batch), 16, 1 << 24)
 
     def one(state):
         x = sample(jax.random.fold_in(key_steps, state.k), batch).astype(state.g.dtype)
@@ -122,15 +152,15 @@ def ascend(problem: Problem, key, sample, state: State, rate, tol, max_steps, *,
     def stretch(carry):
         state, target, _, _, looks = carry
         state = lax.while_loop(lambda s: s.k < target, one, state)
-        chi2, passed = judge(problem, jax.random.fold_in(key_looks, looks), sample, state.mean,
-                             tol, size)
-        finite = jnp.isfinite(chi2) & jnp.isfinite(jnp.sum(state.mean))
-        status = jnp.where(passed, code(Status.CONVERGED), code(Status.MAX_STEPS))
+        look = judge(problem, jax.random.fold_in(key_looks, looks), sample, state.mean, tol, size)
+        finite = jnp.isfinite(look.chi2) & jnp.isfinite(jnp.sum(state.mean))
+        status = jnp.where(look.passed, code(Status.CONVERGED), code(Status.MAX_STEPS))
         status = jnp.where(finite, status, code(Status.NONFINITE))
-        growth = jnp.clip(chi2 / ((1 - 1.5 * MARGIN) * tol), *GROWTH)
-        target = jnp.ceil(state.k.astype(growth.dtype) * growth).astype(jnp.int32)
-        target = jnp.maximum(wait, target)
-        return state, jnp.minimum(target, last), chi2, status, looks + 1
+        wait = jnp.where(looks == 0, early, 4 / 3 * look.noise / (GOAL * tol * batch))
+        growth = jnp.clip(look.least / (GOAL * tol), *GROWTH)
+        target = jnp.ceil(jnp.maximum(jnp.minimum(wait, 1 << 24), state.k * growth))
+        target = jnp.minimum(target.astype(jnp.int32), last)
+        return state, target, look.chi2, status, looks + 1
 
     def code(status):
         return jnp.asarray(status, jnp.int32)

@@ -110,6 +110,10 @@ def chi2(total, squares, n, b, axis=None):
 
     Source: arXiv 2509.25519, equation 3.5.
     """
-    pairs = jnp.sum(jnp.where(b > 0, (total * total - squares) / jnp.where(b > 0, b, 1), 0))
-    pairs = pairs if axis is None else lax.psum(pairs, axis)
-    return pairs / n / (n - 1) - 1
+    return weigh(total * total - squares, b, axis) / n / (n - 1) - 1
+
+
+def weigh(v, b, axis=None):
+    """sum_j v_j / b_j over the atoms with weight."""
+    whole = jnp.sum(jnp.where(b > 0, v / jnp.where(b > 0, b, 1), 0))
+    return whole if axis is None else lax.psum(whole, axis)

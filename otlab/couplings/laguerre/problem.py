@@ -34,6 +34,10 @@ class Problem(eqx.Module):
         """Unbiased chi2 of the masses from sums of `shares` over n points."""
         return cells.chi2(total, squares, n, self.b, self.axis)
 
+    def weigh(self, v):
+        """sum_j v_j / b_j over the atoms with weight, on all devices."""
+        return cells.weigh(v, self.b, self.axis)
+
     def count(self):
         """How many atoms have weight, on all devices."""
         count = jnp.sum((self.b > 0).astype(self.b.dtype))

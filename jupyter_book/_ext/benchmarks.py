@@ -69,7 +69,7 @@ def sinkhorn(data: dict) -> str:
              f"{c['error']['otlab']:.1e}") for c in cells]
     heads = ("n", "clouds", "d", "ε / std(C)", "otlab", "best valid peer", "gain", "our error")
     peers = sorted({p for c in cells for p in c["seconds"] if not p.startswith("otlab")})
-    missed = {p: sum(c["error"].get(p, 0) > 1.1e-3 for c in cells) for p in peers}
+    missed = {p: sum(not c["error"].get(p, 0) <= 1.1e-3 for c in cells) for p in peers}
     tried = {p: sum(p in c["seconds"] for c in cells) for p in peers}
     said = "; ".join(f"{p}: tried in {tried[p]}" + (f", missed the accuracy in {missed[p]}"
                                                     if missed[p] else "") for p in peers)

@@ -399,8 +399,8 @@ def test_stop_few_points_never_say_yes():
 def test_stop_a_look_errs_as_seldom_as_it_says(excess, low, high):
     """A hundred atoms on the circle, noise on the atoms with known masses: chi2 = excess * 0.05."""
     b = jnp.full(100, 0.01)
-    mass = b * (1 + np.sqrt(0.05 * excess) * jnp.where(jnp.arange(100) % 2, 1, -1))
-    y = jnp.stack([jnp.cos(jnp.arange(100) * 0.0628), jnp.sin(jnp.arange(100) * 0.0628)], 1)
+    mass = b * (1 + np.sqrt(0.05 * excess) * jnp.where(jnp.arange(100) % 2, 1.0, -1.0))
+    y = jnp.stack([jnp.cos(jnp.arange(100.0)), jnp.sin(jnp.arange(100.0))], 1)
     law = lambda key, n: y[jax.random.choice(key, 100, (n,), p=mass)]  # noqa: E731
     problem = ascent.Problem(y, b, jnp.zeros(()), True)
     judge = partial(ascent.judge, problem, sample=law, h=jnp.zeros(100), tol=0.05, size=256)

@@ -158,7 +158,8 @@ def ascend(problem: Problem, key, sample, state: State, rate, tol, max_steps, *,
         status = jnp.where(finite, status, code(Status.NONFINITE))
         wait = jnp.where(looks == 0, early, 4 / 3 * look.noise / (GOAL * tol * batch))
         growth = jnp.clip(look.least / (GOAL * tol), *GROWTH)
-        target = jnp.ceil(jnp.maximum(jnp.minimum(wait, 1 << 24), state.k * growth))
+        target = jnp.ceil(jnp.maximum(jnp.minimum(wait, 1 << 24),
+                                      state.k.astype(growth.dtype) * growth))
         target = jnp.minimum(target.astype(jnp.int32), last)
         return state, target, look.chi2, status, looks + 1
 

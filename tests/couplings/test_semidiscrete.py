@@ -66,7 +66,7 @@ def test_oracle_cells_of_the_line_in_closed_form(cost):
     """In one dimension the cell of the j-th atom from the left holds noise of the j-th share."""
     y = jnp.array([[0.9], [-1.2], [0.1], [2.0], [-0.3]])
     b = np.array([0.1, 0.3, 0.2, 0.15, 0.25])
-    r = semidiscrete.solve(jax.random.key(0), LINE, y, b=b, cost=cost, tol=5e-4, **SIZES)
+    r = semidiscrete.solve(jax.random.key(0), LINE, y, b=b, cost=cost, tol=3e-4, **SIZES)
     order = np.argsort(np.asarray(y[:, 0]))
     ends = norm.ppf(np.cumsum(b[order])[:-1])
     gaps = np.diff(np.asarray(y[:, 0], np.float64)[order])

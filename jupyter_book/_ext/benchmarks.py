@@ -105,10 +105,11 @@ def plot(cells: list[dict]) -> str:
     alt = (f"Gains over the best valid peer in {len(cells)} cells, from {min(gains):.1f} to "
            f"{max(gains):.1f}, growing as epsilon falls.")
     legend = "Circles: Gaussians. Triangles: moons to eight Gaussians. Squares: digits to noise."
-    return (f'<figure class="otlab-bench"><svg viewBox="0 0 {WIDTH} {height}" role="img" '
-            f'aria-label="{alt}" style="width:100%;max-width:{WIDTH}px" font-size="13" '
-            f'fill="currentColor">{"".join(out)}</svg><figcaption>The smaller ε, the larger the '
-            f"gain. One mark for each pair of clouds and dimension. {legend}</figcaption></figure>")
+    return (f'<figure class="otlab-bench"><div class="otlab-scroll" tabindex="0" role="region" '
+            f'aria-label="Gains, drawn"><svg viewBox="0 0 {WIDTH} {height}" role="img" '
+            f'aria-label="{alt}" font-size="13" fill="currentColor">{"".join(out)}</svg></div>'
+            f"<figcaption>The smaller ε, the larger the gain. One mark for each pair of "
+            f"clouds and dimension. {legend}</figcaption></figure>")
 
 
 def mark(shape: str, x: float, y: float) -> str:

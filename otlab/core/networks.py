@@ -3,7 +3,7 @@
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 
 def positive_int(name: str, value, least: int = 1) -> int:
@@ -35,6 +35,8 @@ class Velocity(eqx.Module):
         depth: number of hidden layers.
         time_features: number of Fourier frequencies of t (0 feeds t alone). None takes
             max(4, d // 8).
+        classes: None, or the number of labels; the field then is v(t, x, label), with label
+            `classes` for "no label" (classifier-free guidance).
         key: PRNG key of the initial weights.
 
     Raises:
@@ -47,25 +49,35 @@ class Velocity(eqx.Module):
     mlp: eqx.nn.MLP
     d: int = eqx.field(static=True)
     time_features: int = eqx.field(static=True)
+    classes: int | None = eqx.field(static=True)
 
     def __init__(self, d: int, width: int = 128, depth: int = 3,
-                 time_features: int | None = None, *, key):
+                 time_features: int | None = None, classes: int | None = None, *, key):
         self.d = positive_int("d", d)
         if time_features is None:
             time_features = max(4, self.d // 8)
         self.time_features = positive_int("time_features", time_features, least=0)
+        self.classes = None if classes is None else positive_int("classes", classes)
         self.mlp = eqx.nn.MLP(
-            self.d + 1 + 2 * self.time_features, self.d,
+            self.d + 1 + 2 * self.time_features + (self.classes or 0), self.d,
             positive_int("width", width), positive_int("depth", depth),
             activation=jax.nn.silu, key=key,
         )
 
-    def __call__(self, t: Float[Array, ""], x: Float[Array, " d"]) -> Float[Array, " d"]:
+    def __call__(self, t: Float[Array, ""], x: Float[Array, " d"],
+                 label: Int[Array, ""] | None = None) -> Float[Array, " d"]:
         """v(t, x) for a time t in [0, 1] and a point x of shape (d,)."""
         if jnp.shape(x) != (self.d,):
             raise ValueError(
                 f"Velocity maps one point of shape ({self.d},); got x of shape {jnp.shape(x)}. "
                 "For many points: jax.vmap(model, in_axes=(None, 0))(t, x)."
             )
+        if (label is None) != (self.classes is None):
+            wants = "v(t, x)" if self.classes is None else f"a label from 0 to {self.classes}"
+            raise ValueError(f"Velocity with classes={self.classes} wants {wants}; got label="
+                             f"{label}.")
         t = jnp.asarray(t, x.dtype)
-        return self.mlp(jnp.concatenate([x, time_embedding(t, self.time_features)]))
+        inputs = [x, time_embedding(t, self.time_features)]
+        if label is not None:  # "no label" is the zero vector
+            inputs.append(jax.nn.one_hot(label, self.classes, dtype=x.dtype))
+        return self.mlp(jnp.concatenate(inputs))

@@ -46,16 +46,19 @@ class Trajectory(eqx.Module):
     x: Float[Array, "times n ..."]
 
 
-def sample(model, x0: Array, *, steps: int, method: str = "euler",
-           start=0.0, stop=1.0, block: int = 1024) -> Array:
+def sample(model, x0: Array, *, steps: int | None = None, times=None, method: str = "euler",
+           start=0.0, stop=1.0, condition=None, block: int = 1024) -> Array:
     """Carry every point of x0 along the model from time `start` to `stop`.
 
     Args:
-        model: velocity v(t, x) of one point.
+        model: velocity v(t, x) of one point, or v(t, x, condition).
         x0: points at time `start`, shape (n, ...).
         steps: number of equal steps; a new value compiles nothing.
+        times: instead of steps, start and stop, the grid itself, shape (steps + 1,); a new grid
+            of the same length compiles nothing.
         method: "euler", "midpoint", "heun" (1, 2, 2 evaluations a step) or "rk4" (4).
         start, stop: times; start=1, stop=0 carries data back to noise.
+        condition: None, or what each point is conditioned on, such as labels (n,).
         block: points integrated at once, which bounds memory; not part of the answer.
 
     Returns:
@@ -65,23 +68,62 @@ def sample(model, x0: Array, *, steps: int, method: str = "euler",
     Raises:
         ValueError: for steps below one, an unknown method, an empty or non-finite x0.
     """
-    steps, block = positive_int("steps", steps), positive_int("block", block)
     _check(x0, method)
-    return _sample(model, x0, jnp.asarray(steps), *_times(x0, start, stop), method, block)
+    block = positive_int("block", block)
+    if times is not None:
+        return _sample(model, x0, condition, Grid(_grid(times, steps, x0.dtype)), method, block)
+    grid = Even(jnp.asarray(positive_int("steps", steps)), *_times(x0, start, stop))
+    return _sample(model, x0, condition, grid, method, block)
+
+
+class Even(eqx.Module):
+    """`steps` equal steps from `start` to `stop`."""
+
+    steps: Int[Array, ""]
+    start: Float[Array, ""]
+    stop: Float[Array, ""]
+
+    def at(self, k):
+        """(time before step k, its length)."""
+        dt = (self.stop - self.start) / self.steps.astype(self.start.dtype)
+        return self.start + k.astype(dt.dtype) * dt, dt
+
+
+class Grid(eqx.Module):
+    """The steps between given times."""
+
+    times: Float[Array, " times"]
+
+    @property
+    def steps(self):
+        """Number of steps."""
+        return jnp.asarray(len(self.times) - 1)
+
+    def at(self, k):
+        """(time before step k, its length)."""
+        return self.times[k], self.times[k + 1] - self.times[k]
 
 
 @eqx.filter_jit
-def _sample(model, x0, steps, start, stop, method, block):
+def _sample(model, x0, condition, grid, method, block):
     stepper = METHODS[method]
-    v = jax.vmap(model, in_axes=(None, 0))
-    dt = (stop - start) / steps.astype(start.dtype)
 
-    def carry(x):
-        def body(k, x):
-            return stepper(v, start + k.astype(dt.dtype) * dt, x, dt)
-        return jax.lax.fori_loop(jnp.zeros_like(steps), steps, body, x)
+    def carry(rows):
+        x, condition = rows
+        v = _velocities(model, condition)
+        steps = grid.steps
+        return jax.lax.fori_loop(
+            jnp.zeros_like(steps), steps,
+            lambda k, x: stepper(v, grid.at(k)[0], x, grid.at(k)[1]), x)
 
-    return in_blocks(carry, x0, block)
+    return in_blocks(carry, (x0, condition), block)
+
+
+def _velocities(model, condition):
+    """v(t, x) for a whole cloud x at one time."""
+    if condition is None:
+        return jax.vmap(model, in_axes=(None, 0))
+    return lambda t, x: jax.vmap(model, in_axes=(None, 0, 0))(t, x, condition)
 
 
 def in_blocks(function, rows, block: int):
@@ -104,30 +146,32 @@ def in_blocks(function, rows, block: int):
     return jax.tree.map(lambda y: y.reshape(blocks * size, *y.shape[2:])[:n], results)
 
 
-def trajectory(model, x0: Array, *, steps: int, method: str = "euler",
-               start=0.0, stop=1.0) -> Trajectory:
+def trajectory(model, x0: Array, *, steps: int | None = None, times=None, method: str = "euler",
+               start=0.0, stop=1.0, condition=None) -> Trajectory:
     """As `sample`, keeping every state: Trajectory(t (steps + 1,), x (steps + 1, n, ...)).
 
     Differentiable in both modes; a new `steps` compiles anew.
     """
-    steps = positive_int("steps", steps)
     _check(x0, method)
-    return _trajectory(model, x0, *_times(x0, start, stop), steps, method)
+    if times is None:
+        steps = positive_int("steps", steps)
+        start, stop = _times(x0, start, stop)
+        times = start + (stop - start) / steps * jnp.arange(steps + 1, dtype=x0.dtype)
+    else:
+        times = _grid(times, steps, x0.dtype)
+    return _trajectory(model, x0, condition, times, method)
 
 
 @eqx.filter_jit
-def _trajectory(model, x0, start, stop, steps, method):
-    stepper = METHODS[method]
-    v = jax.vmap(model, in_axes=(None, 0))
-    dt = (stop - start) / steps
-    t = start + dt * jnp.arange(steps + 1, dtype=dt.dtype)
+def _trajectory(model, x0, condition, times, method):
+    stepper, v = METHODS[method], _velocities(model, condition)
 
-    def body(x, t):
-        x = stepper(v, t, x, dt)
+    def body(x, ends):
+        x = stepper(v, ends[0], x, ends[1] - ends[0])
         return x, x
 
-    _, states = jax.lax.scan(body, x0, t[:-1])
-    return Trajectory(t, jnp.concatenate([x0[None], states]))
+    _, states = jax.lax.scan(body, x0, (times[:-1], times[1:]))
+    return Trajectory(times, jnp.concatenate([x0[None], states]))
 
 
 class Solution(eqx.Module):
@@ -198,6 +242,14 @@ def solve_point(model, x, rtol, atol, start, stop, max_steps):
     # Dopri5 reuses its last stage: six evaluations a step, and one to begin.
     evaluations = 6 * solution.stats["num_steps"] + 1
     return end, evaluations, jnp.where(done, Status.CONVERGED, Status.MAX_STEPS)
+
+
+def _grid(times, steps, dtype):
+    times = jnp.asarray(times, dtype)
+    if steps is not None or times.ndim != 1 or len(times) < 2:
+        raise ValueError(f"give either steps= or a grid times= of at least two times; got steps="
+                         f"{steps} and times of shape {times.shape}.")
+    return times
 
 
 def _times(x0, start, stop):

@@ -1,4 +1,4 @@
-"""Flow matching: regress a velocity field on the segments of a coupling."""
+"""Train a velocity on coupled pairs: one step, one loop, one model or many."""
 
 import equinox as eqx
 import jax
@@ -7,9 +7,10 @@ import optax
 from jaxtyping import Array, Float, Int
 
 from otlab.core.networks import positive_int
-from otlab.flows.paths import LinearPath
+from otlab.flows.objectives import FlowMatching, check_pair
+from otlab.flows.optimiser import Average, adam
 
-LINEAR = LinearPath()
+FLOW_MATCHING = FlowMatching()
 
 
 class TrainState(eqx.Module):
@@ -42,98 +43,75 @@ class Fit(eqx.Module):
         return self
 
 
-def loss(key, model, x0: Array, x1: Array, *, path=LINEAR) -> Float[Array, ""]:
-    r"""Mean over the batch of |v_t - v_theta(t, x_t)|^2, with t uniform on [0, 1].
-
-    Args:
-        key: PRNG key of the times, one time per pair.
-        model: velocity v(t, x) of one point.
-        x0, x1: paired points, shape (n, ...) both.
-        path: position and target velocity of a pair at time t.
-
-    Returns the squared norm summed over coordinates, in squared length.
-    Source: sheet of arXiv 2506.05526, section 3.7.
-    """
-    _check_pair(x0, x1)
-    t = jax.random.uniform(key, (len(x0),), x0.dtype)
-    x_t, v_t = jax.vmap(path)(t, x0, x1)
-    gap = jax.vmap(model)(t, x_t) - v_t
-    return jnp.sum(gap**2) / len(x0)
-
-
 def init(model, optimizer: optax.GradientTransformation) -> TrainState:
     """Start training `model` with any optax optimiser."""
     params = eqx.filter(model, eqx.is_inexact_array)
     return TrainState(model, optimizer.init(params), jnp.zeros((), jnp.int32), optimizer)
 
 
-def step(key, state: TrainState, x0: Array, x1: Array, *, path=LINEAR):
-    """One gradient step on the pairs (x0, x1); pure: wrap it in eqx.filter_jit.
+def step(key, state: TrainState, *batch: Array, objective=FLOW_MATCHING):
+    """One gradient step on objective(key, model, *batch); pure: wrap it in eqx.filter_jit.
+
+    Args:
+        key: PRNG key of what the objective draws, such as the times.
+        state: from `init` or the step before.
+        batch: x0, x1 (n, ...), paired, and a condition (n, ...) when the model takes one.
 
     Returns (state, info) with info = {"loss", "gradient_norm"}.
     """
     params, static = eqx.partition(state.model, eqx.is_inexact_array)
-
-    def objective(params):
-        return loss(key, eqx.combine(params, static), x0, x1, path=path)
-
-    value, grads = jax.value_and_grad(objective)(params)
-    updates, opt_state = _update(state.optimizer, grads, state.opt_state, params)
+    value, grads = jax.value_and_grad(
+        lambda params: objective(key, eqx.combine(params, static), *batch))(params)
+    with jax.numpy_dtype_promotion("standard"):    # optax mixes int32 counters with floats
+        updates, opt_state = state.optimizer.update(grads, state.opt_state, params)
     model = eqx.combine(optax.apply_updates(params, updates), static)
     squares = sum(jnp.sum(g**2) for g in jax.tree.leaves(grads))
     info = {"loss": value, "gradient_norm": jnp.sqrt(squares)}
     return TrainState(model, opt_state, state.count + 1, state.optimizer), info
 
 
-def fit(key, model, pairs, *, steps: int, batch: int, rate, ema=None, path=LINEAR) -> Fit:
+def fit(key, model, pairs, *, steps: int, batch: int, rate, ema=None,
+        objective=FLOW_MATCHING, decay: float = 0.0) -> Fit:
     """Train on `steps` batches in one compiled loop: Adam, cosine-decayed to zero.
 
     Args:
-        key: PRNG key of batches and times.
-        model: velocity v(t, x) of one point; a copy is trained.
-        pairs: (x0, x1), arrays of shape (n, ...) of which each step draws `batch` rows
-            with replacement (n is unrelated to `batch`), or a function key -> (x0, x1)
-            giving a fresh batch of any size (then `batch` is not read). Make such a
-            function once: each new one is compiled anew.
+        key: PRNG key of batches and times; step k draws from fold_in(key, k).
+        model: velocity v(t, x), or v(t, x, condition), of one point; a copy is trained.
+        pairs: (x0, x1) or (x0, x1, condition), arrays of shape (n, ...) of which each step draws
+            `batch` rows with replacement (n is unrelated to `batch`), or a function key -> the
+            same, giving a fresh batch of any size (then `batch` is not read). Make such a
+            function once, or as an eqx.Module: each new function is compiled anew.
         steps: number of gradient steps.
         batch: pairs per step.
         rate: learning rate at the first step; traced, a new value compiles nothing.
         ema: None, or the decay (such as 0.999) of an average of the weights, which then
             is the model returned; corrected for its start at zero, also traced.
-        path: the conditional path.
+        objective: what is minimised, a function (key, model, *batch) -> scalar; a function is
+            compiled anew each time it is made, an eqx.Module such as `FlowMatching` is not.
+        decay: decoupled weight decay of AdamW.
 
     Returns:
-        Fit(model, losses). `jax.vmap`-able over keys, models and pairs; see `fit_many`.
+        Fit(model, losses). `jax.vmap`-able over keys, models and pairs; see `fit_many`. For runs
+        that outlive a session, or use many devices, see `runs.train`.
 
     Raises:
         ValueError: for steps or batch below one, unpaired shapes, NaN in the pairs.
 
     Source: sheet of arXiv 2506.05526, section 3.7.
     """
-    steps, batch = positive_int("steps", steps), positive_int("batch", batch)
-    _check_settings(rate, ema)
-    if not callable(pairs):
-        if len(pairs) != 2:
-            raise ValueError(f"pairs must be (x0, x1) or a function of a key; got {len(pairs)} "
-                             "arrays.")
-        pairs = tuple(jnp.asarray(x) for x in pairs)
-        _check_pair(*pairs)
-        _check_finite(*pairs)
-    # Python numbers would be static under filter_jit: one compilation for each value.
-    rate = jnp.asarray(rate, jnp.float32)
-    ema = None if ema is None else jnp.asarray(ema, jnp.float32)
-    return _fit(key, model, pairs, rate, ema, steps, batch, path)
+    settings = check_settings(steps, batch, rate, ema)
+    return _fit(key, model, check_pairs(pairs), *settings, objective, decay)
 
 
 def fit_many(keys, models, pairs, *, steps: int, batch: int, rate, ema=None,
-             path=LINEAR) -> Fit:
+             objective=FLOW_MATCHING, decay: float = 0.0) -> Fit:
     """Train k models side by side: `fit` over a leading axis, in one vectorised loop.
 
     Args:
         keys: k PRNG keys.
         models: k models stacked leaf by leaf, as `stack([Velocity(8, key=k) for k in keys])`.
         pairs: (x0, x1), each of shape (k, n, ...), or a function key -> (x0, x1) for all.
-        steps, batch, rate, ema, path: as in `fit`, the same for all.
+        steps, batch, rate, ema, objective, decay: as in `fit`, the same for all.
 
     Returns:
         Fit with a leading axis k on every array; `unstack(result.model)` gives the k models.
@@ -148,28 +126,77 @@ def fit_many(keys, models, pairs, *, steps: int, batch: int, rate, ema=None,
     k = len(keys)
     sizes = {len(leaf) if leaf.ndim else 0
              for leaf in jax.tree.leaves(eqx.filter(models, eqx.is_array))}
+    pairs = check_pairs(pairs)
     if not callable(pairs):
-        pairs = tuple(jnp.asarray(x) for x in pairs)
-        _check_pair(*pairs)
         sizes |= {len(x) for x in pairs}
-        _check_finite(*pairs)
     if sizes != {k} or k == 0:
         raise ValueError(f"fit_many wants {k} of everything, one per key; models and pairs have "
                          f"leading axes {sorted(sizes)}. Stack them: stack([model, ...]).")
-    _check_settings(rate, ema)
-    rate = jnp.asarray(rate, jnp.float32)
-    ema = None if ema is None else jnp.asarray(ema, jnp.float32)
-    steps, batch = positive_int("steps", steps), positive_int("batch", batch)
-    return _fit_many(keys, models, pairs, rate, ema, steps, batch, path)
+    settings = check_settings(steps, batch, rate, ema)
+    return _fit_many(keys, models, pairs, *settings, objective, decay)
 
 
 @eqx.filter_jit
-def _fit_many(keys, models, pairs, rate, ema, steps, batch, path):
+def _fit_many(keys, models, pairs, steps, batch, rate, ema, objective, decay):
     axes = None if callable(pairs) else eqx.if_array(0)
     return eqx.filter_vmap(
-        lambda key, model, pairs: _fit(key, model, pairs, rate, ema, steps, batch, path),
+        lambda key, model, pairs: _fit(key, model, pairs, steps, batch, rate, ema, objective,
+                                       decay),
         in_axes=(0, eqx.if_array(0), axes),
     )(keys, models, pairs)
+
+
+@eqx.filter_jit
+def _fit(key, model, pairs, steps, batch, rate, ema, objective, decay):
+    state = begin(model, steps=steps, rate=rate, ema=ema, decay=decay)
+    state, losses = advance(key, state, pairs, count=steps, batch=batch, objective=objective)
+    return Fit(finished(state), losses)
+
+
+def advance(key, state: TrainState, pairs, *, count: int, batch: int, objective=FLOW_MATCHING,
+            place=lambda rows: rows):
+    """`count` steps of a run begun with `begin`, as one lax.scan: (state, losses (count,)).
+
+    Batches and times come from fold_in(key, number of the step), so that a run in pieces is the
+    run in one piece. `place` may lay a batch out over devices. Call it inside a jitted function.
+    """
+    arrays, static = eqx.partition(state, eqx.is_array)
+
+    def body(arrays, _):
+        state = eqx.combine(arrays, static)
+        key_pairs, key_step = jax.random.split(jax.random.fold_in(key, state.count))
+        if callable(pairs):
+            rows = pairs(key_pairs)
+        else:
+            chosen = jax.random.randint(key_pairs, (batch,), 0, len(pairs[0]))
+            rows = tuple(x[chosen] for x in pairs)
+        state, info = step(key_step, state, *place(rows), objective=objective)
+        return eqx.filter(state, eqx.is_array), info["loss"]
+
+    arrays, losses = jax.lax.scan(body, arrays, length=count)
+    return eqx.combine(arrays, static), losses
+
+
+def begin(model, *, steps: int, rate, ema=None, decay: float = 0.0) -> TrainState:
+    """The state before the first step of `fit`: AdamW with cosine decay, and an average."""
+    state = init(model, adam(decay, ema is not None))
+    *first, cosine, average = state.opt_state
+    rate = jnp.asarray(rate, jnp.float32)
+    cosine = cosine._replace(steps=jnp.asarray(steps, rate.dtype), rate=rate)
+    if ema is not None:
+        average = average._replace(ema=jnp.asarray(ema, jnp.float32))
+    return eqx.tree_at(lambda s: s.opt_state, state, (*first, cosine, average))
+
+
+def finished(state: TrainState):
+    """The model of a run begun with `begin`: its average where there is one."""
+    average = state.opt_state[-1]
+    if not isinstance(average, Average):
+        return state.model
+    # The average began at zero; what it lacks of a whole is ema ** k.
+    whole = 1 - average.ema ** average.k.astype(average.ema.dtype)
+    params = jax.tree.map(lambda m: m / whole.astype(m.dtype), average.weights)
+    return eqx.combine(params, eqx.partition(state.model, eqx.is_inexact_array)[1])
 
 
 def stack(models):
@@ -194,57 +221,8 @@ def unstack(models) -> list:
     return [eqx.combine(jax.tree.map(lambda a, i=i: a[i], arrays), static) for i in range(k)]
 
 
-@eqx.filter_jit
-def _fit(key, model, pairs, rate, ema, steps, batch, path):
-    def objective(key, model):
-        key_pairs, key_times = jax.random.split(key)
-        if callable(pairs):
-            x0, x1 = pairs(key_pairs)
-        else:
-            rows = jax.random.randint(key_pairs, (batch,), 0, len(pairs[0]))
-            x0, x1 = pairs[0][rows], pairs[1][rows]
-        return loss(key_times, model, x0, x1, path=path)
-
-    return minimise(key, model, objective, steps=steps, rate=rate, ema=ema)
-
-
-def minimise(key, model, objective, *, steps: int, rate, ema=None, decay: float = 0.0) -> Fit:
-    """Adam on objective(key, model) with cosine decay of the rate to zero, as one lax.scan.
-
-    `decay` is the decoupled weight decay of AdamW; `rate` and `ema` are as in `fit`. Call it
-    inside a jitted function.
-    """
-    params, static = eqx.partition(model, eqx.is_inexact_array)
-    adam = optax.chain(optax.scale_by_adam(), optax.add_decayed_weights(decay))
-
-    def body(carry, inputs):
-        params, average, opt_state = carry
-        key, k = inputs
-        value, grads = jax.value_and_grad(
-            lambda params: objective(key, eqx.combine(params, static)))(params)
-        updates, opt_state = _update(adam, grads, opt_state, params)
-        scale = -rate * (1 + jnp.cos(jnp.pi * k / steps)) / 2
-        params = jax.tree.map(lambda p, u: p + scale.astype(p.dtype) * u, params, updates)
-        if average is not None:
-            average = jax.tree.map(
-                lambda m, p: p + ema.astype(p.dtype) * (m - p), average, params)
-        return (params, average, opt_state), value
-
-    average = None if ema is None else jax.tree.map(jnp.zeros_like, params)
-    inputs = (jax.random.split(key, steps), jnp.arange(steps, dtype=rate.dtype))
-    (params, average, _), losses = jax.lax.scan(body, (params, average, adam.init(params)), inputs)
-    if average is not None:
-        # The average began at zero; what it lacks of a whole is ema ** steps.
-        params = jax.tree.map(lambda m: m / (1 - ema**steps).astype(m.dtype), average)
-    return Fit(eqx.combine(params, static), losses)
-
-
-def _update(optimizer, grads, opt_state, params):
-    with jax.numpy_dtype_promotion("standard"):    # optax mixes int32 counters with floats
-        return optimizer.update(grads, opt_state, params)
-
-
-def _check_settings(rate, ema):
+def check_settings(steps, batch, rate, ema):
+    """(steps, batch, rate, ema), the last two as arrays, or a sentence saying what is wrong."""
     for name, value in (("rate", rate), ("ema", ema)):
         if value is None or isinstance(value, jax.core.Tracer):
             continue
@@ -252,17 +230,24 @@ def _check_settings(rate, ema):
         if not good:
             want = "a positive number" if name == "rate" else "None or a number in [0, 1)"
             raise ValueError(f"{name} must be {want}; got {value}.")
+    # Python numbers would be static under filter_jit: one compilation for each value.
+    ema = None if ema is None else jnp.asarray(ema, jnp.float32)
+    return (positive_int("steps", steps), positive_int("batch", batch),
+            jnp.asarray(rate, jnp.float32), ema)
 
 
-def _check_pair(x0, x1):
-    if jnp.shape(x0) != jnp.shape(x1) or jnp.ndim(x0) < 2 or len(x0) == 0:
-        raise ValueError(
-            f"x0 and x1 are paired row by row, shape (n, ...) with n of at least 1; got "
-            f"{jnp.shape(x0)} and {jnp.shape(x1)}. Index the target by the partners first: x1[j]."
-        )
-
-
-def _check_finite(*arrays):
-    for name, x in zip(("x0", "x1"), arrays, strict=True):
+def check_pairs(pairs):
+    """Pairs as a function or as arrays of one length, finite where they are numbers."""
+    if callable(pairs):
+        return pairs
+    if len(pairs) not in (2, 3):
+        raise ValueError(f"pairs must be (x0, x1), (x0, x1, condition) or a function of a key; "
+                         f"got {len(pairs)} arrays.")
+    pairs = tuple(jnp.asarray(x) for x in pairs)
+    check_pair(*pairs[:2])
+    if len(pairs) == 3 and len(pairs[2]) != len(pairs[0]):
+        raise ValueError(f"condition wants one row a pair, {len(pairs[0])}; got {len(pairs[2])}.")
+    for name, x in zip(("x0", "x1"), pairs[:2], strict=True):
         if not isinstance(x, jax.core.Tracer) and not bool(jnp.isfinite(x).all()):
             raise ValueError(f"{name} holds NaN or infinite values; clean the pairs before fit.")
+    return pairs

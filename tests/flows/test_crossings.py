@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from otlab.flows.crossings import crossings
+from otlab.flows.measures.crossings import crossings
 
 
 def test_oracle_a_cross_and_a_bystander():

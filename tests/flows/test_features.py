@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from otlab.flows.features import FeatureCNN, _shift, features, logits, train_features
+from otlab.flows.measures.features import FeatureCNN, _shift, features, logits, train_features
 
 
 @pytest.fixture(scope="module")

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from scipy.linalg import expm
 from scipy.stats import multivariate_normal, norm
 
-from otlab.flows import likelihood
-from otlab.flows.likelihood import bits_per_dim, log_likelihood
+from otlab.flows.measures import likelihood
+from otlab.flows.measures.likelihood import bits_per_dim, log_likelihood
 
 A = np.array([[0.3, -1.2, 0.0], [0.8, -0.5, 0.1], [0.2, 0.0, 0.7]])
 

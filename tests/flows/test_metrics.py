@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.linalg import sqrtm
 from scipy.spatial.distance import cdist
 
-from otlab.flows.metrics import (
+from otlab.flows.measures.metrics import (
     curvature,
     energy_distance,
     frechet_distance,

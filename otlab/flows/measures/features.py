@@ -7,7 +7,7 @@ from jaxtyping import Array, Float
 
 from otlab.core.networks import positive_int
 from otlab.flows.sampling import in_blocks
-from otlab.flows.training import minimise
+from otlab.flows.training import fit
 from otlab.flows.unet import Conv, Dense, GroupNorm, fold
 
 
@@ -104,23 +104,32 @@ def train_features(key, images: Array, labels: Array, *, steps: int = 1_500, bat
     order = jax.random.permutation(key_split, len(images))
     test, train = order[:count], order[count:]
     model = FeatureCNN(images.shape[1:], max(2, int(labels.max()) + 1), key=key_model)
-    rate = jnp.asarray(rate, jnp.float32)
-    model = _train(key_fit, model, images[train], labels[train], rate, steps, batch)
+    shifted = Shifted(images[train], labels[train], batch)
+    model = fit(key_fit, model, shifted, steps=steps, batch=batch, rate=rate, decay=1e-2,
+                objective=cross_entropy).model
     right = logits(model, images[test]).argmax(1) == labels[test]
     return TrainedFeatures(model, right.mean(), count)
 
 
-@eqx.filter_jit
-def _train(key, model, images, labels, rate, steps, batch):
-    def objective(key, model):
-        key_rows, key_shift = jax.random.split(key)
-        rows = jax.random.randint(key_rows, (batch,), 0, len(images))
-        shifts = jax.random.randint(key_shift, (batch, 2), 0, 3)
-        scores = jax.vmap(model)(jax.vmap(_shift)(images[rows], shifts))
-        chosen = jnp.take_along_axis(jax.nn.log_softmax(scores), labels[rows][:, None], axis=1)
-        return -chosen.mean()
+class Shifted(eqx.Module):
+    """Draws a batch of labelled images, each moved by up to one pixel."""
 
-    return minimise(key, model, objective, steps=steps, rate=rate, decay=1e-2).model
+    images: Float[Array, "n h w"]
+    labels: Array
+    batch: int = eqx.field(static=True)
+
+    def __call__(self, key):
+        """(images, labels), `batch` rows each."""
+        key_rows, key_shift = jax.random.split(key)
+        rows = jax.random.randint(key_rows, (self.batch,), 0, len(self.images))
+        shifts = jax.random.randint(key_shift, (self.batch, 2), 0, 3)
+        return jax.vmap(_shift)(self.images[rows], shifts), self.labels[rows]
+
+
+def cross_entropy(key, model, images, labels) -> Float[Array, ""]:
+    """Mean negative log-probability of the labels, an objective of `training.fit`."""
+    scores = jax.nn.log_softmax(jax.vmap(model)(images))
+    return -jnp.take_along_axis(scores, labels[:, None], axis=1).mean()
 
 
 def _shift(x, shift):

@@ -80,7 +80,8 @@ def fit(key, model, pairs, *, steps: int, batch: int, rate, ema=None,
         pairs: (x0, x1) or (x0, x1, condition), arrays of shape (n, ...) of which each step draws
             `batch` rows with replacement (n is unrelated to `batch`), or a function key -> the
             same, giving a fresh batch of any size (then `batch` is not read). Make such a
-            function once, or as an eqx.Module: each new function is compiled anew.
+            function once, or as an eqx.Module: each new function is compiled anew. One with an
+            attribute `counted = True` is called with (key, number of the step): a schedule.
         steps: number of gradient steps.
         batch: pairs per step.
         rate: learning rate at the first step; traced, a new value compiles nothing.
@@ -166,7 +167,8 @@ def advance(key, state: TrainState, pairs, *, count: int, batch: int, objective=
         state = eqx.combine(arrays, static)
         key_pairs, key_step = jax.random.split(jax.random.fold_in(key, state.count))
         if callable(pairs):
-            rows = pairs(key_pairs)
+            counted = getattr(pairs, "counted", False)
+            rows = pairs(key_pairs, state.count) if counted else pairs(key_pairs)
         else:
             chosen = jax.random.randint(key_pairs, (batch,), 0, len(pairs[0]))
             rows = tuple(x[chosen] for x in pairs)

@@ -1,5 +1,6 @@
 """Solvers against closed forms: their order, both directions, honest counts and failures."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.linalg import expm
 
 from otlab.core.status import Status
-from otlab.flows.sampling import sample, solve, solve_point, trajectory
+from otlab.flows.sampling import Ratio, sample, solve, solve_point, trajectory
 
 A = np.array([[0.3, -1.2], [0.8, -0.5]])
 
@@ -152,3 +153,39 @@ def test_failure_a_solve_out_of_steps_is_loud(cloud):
         solve(rotation(1.0), cloud, rtol=1e-3, atol=0.0)
     with pytest.raises(ValueError, match="two different times"):
         solve(rotation(1.0), cloud, rtol=1e-3, atol=1e-3, start=1.0)
+
+
+@pytest.mark.parametrize("ratio", [0.4, 0.5, 1.0])
+def test_oracle_a_ratio_step_is_of_second_order(field, cloud, ratio):
+    exact = np.asarray(cloud, np.float64) @ expm(A).T
+    coarse, fine = (np.abs(sample(field, cloud, steps=k, method=Ratio(ratio)) - exact).max()
+                    for k in (16, 32))
+    assert np.log2(coarse / fine) == pytest.approx(2, abs=0.25)
+
+
+def test_oracle_the_ratio_names_midpoint_and_heun(cloud):
+    def turning(t, x):                        # depends on t and x, unlike A x
+        return jnp.sin(3 * t) * x[::-1] * jnp.array([1.0, -1.0]) + t
+
+    for ratio, name in ((0.5, "midpoint"), (1.0, "heun")):
+        np.testing.assert_allclose(sample(turning, cloud, steps=3, method=Ratio(ratio)),
+                                   sample(turning, cloud, steps=3, method=name), atol=1e-5)
+
+
+@pytest.mark.parametrize("ratio", [0, -0.4, 1.1])
+def test_failure_a_ratio_outside_of_its_step(ratio):
+    with pytest.raises(ValueError, match="share of the step"):
+        Ratio(ratio)
+
+
+def test_invariant_a_grid_object_is_its_times(field, cloud):
+    class Squares(eqx.Module):
+        steps: jax.Array
+
+        def at(self, k):
+            share = jnp.stack([k, k + 1]).astype(jnp.float32) / self.steps.astype(jnp.float32)
+            return share[0] ** 2, share[1] ** 2 - share[0] ** 2
+
+    times = jnp.linspace(0, 1, 5) ** 2
+    np.testing.assert_allclose(sample(field, cloud, times=Squares(jnp.asarray(4))),
+                               sample(field, cloud, times=times), rtol=1e-5)

@@ -174,3 +174,19 @@ def test_failure_a_lost_loss_names_its_step_and_the_rate():
     with pytest.raises(RuntimeError, match="step 2 of 4"):
         training.Fit(None, jnp.stack([jnp.ones(4), losses])).require_finite()
     assert training.Fit(None, losses[:2]).require_finite().losses.shape == (2,)
+
+
+def test_invariant_counted_pairs_see_the_number_of_the_step():
+    class Counting(eqx.Module):
+        counted = True
+
+        def __call__(self, key, count):
+            return jnp.zeros((4, 2)), jnp.full((4, 2), count.astype(jnp.float32))
+
+    def first_number(key, model, x0, x1):
+        return x1[0, 0] + 0 * model(jnp.zeros(()), x0[0]).sum()
+
+    model = Velocity(2, 4, 1, key=jax.random.key(0))
+    losses = fit(jax.random.key(1), model, Counting(), steps=5, batch=4, rate=1e-3,
+                 objective=first_number).losses
+    np.testing.assert_allclose(losses, np.arange(5))

@@ -149,7 +149,9 @@ def _fit_many(keys, models, pairs, steps, batch, rate, ema, objective, decay):
 
 @eqx.filter_jit
 def _fit(key, model, pairs, steps, batch, rate, ema, objective, decay):
-    state = begin(model, steps=steps, rate=rate, ema=ema, decay=decay)
+    # Behind the barrier steps is no constant: rounding is that of a run in pieces, `runs.train`.
+    unfolded = jax.lax.optimization_barrier(jnp.asarray(steps, jnp.float32))
+    state = begin(model, steps=unfolded, rate=rate, ema=ema, decay=decay)
     state, losses = advance(key, state, pairs, count=steps, batch=batch, objective=objective)
     return Fit(finished(state), losses)
 

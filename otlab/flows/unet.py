@@ -1,20 +1,22 @@
-"""A small U-Net velocity for grey images, built to train in a compiled loop on two CPU cores."""
+"""A U-Net velocity for grey and colour images, small enough to train on two CPU cores."""
+
+import math
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from otlab.core.networks import positive_int, time_embedding
 
 
 class Conv(eqx.Module):
-    """3 x 3 convolution of one image (h, w, c), zero borders, as patches times a matrix.
+    """3 x 3 convolution of one image (h, w, c), zero borders.
 
-    XLA on CPU runs `lax.conv_general_dilated` inside lax.scan thirty to fifty times slower
-    than outside (four layers of 16 channels on 8 x 8, batch 128: 190 ms a step against
-    6 ms this way, two cores), and training is one scan. Patches also batch over stacked
-    models.
+    On CPU as patches times a matrix: XLA runs `lax.conv_general_dilated` inside lax.scan thirty
+    to fifty times slower there than outside (four layers of 16 channels on 8 x 8, batch 128:
+    190 ms a step against 6 ms this way, two cores), and training is one scan. Patches also
+    batch over stacked models. Elsewhere XLA's own convolution, which stores no patches.
     """
 
     weight: Float[Array, "9*c_in c_out"]
@@ -25,11 +27,23 @@ class Conv(eqx.Module):
         self.bias = jnp.zeros(c_out)
 
     def __call__(self, x: Float[Array, "h w c_in"]) -> Float[Array, "h w c_out"]:
-        h, w, _ = x.shape
-        x = jnp.pad(x, ((1, 1), (1, 1), (0, 0)))
-        patches = jnp.concatenate(
-            [x[i:i + h, j:j + w] for i in range(3) for j in range(3)], axis=-1)
-        return patches @ self.weight + self.bias
+        convolve = by_patches if jax.default_backend() == "cpu" else by_convolution
+        return convolve(x, self.weight) + self.bias
+
+
+def by_patches(x, weight):
+    """Correlate (h, w, c_in) with (9 * c_in, c_out), rows of the latter as (3, 3, c_in)."""
+    h, w, _ = x.shape
+    x = jnp.pad(x, ((1, 1), (1, 1), (0, 0)))
+    patches = jnp.concatenate([x[i:i + h, j:j + w] for i in range(3) for j in range(3)], axis=-1)
+    return patches @ weight
+
+
+def by_convolution(x, weight):
+    """The same by `lax.conv_general_dilated`."""
+    kernel = weight.reshape(3, 3, x.shape[-1], -1)
+    return jax.lax.conv_general_dilated(x[None], kernel, (1, 1), "SAME",
+                                        dimension_numbers=("NHWC", "HWIO", "NHWC"))[0]
 
 
 class Dense(eqx.Module):
@@ -65,7 +79,7 @@ class GroupNorm(eqx.Module):
 
 
 class Block(eqx.Module):
-    """Residual block: norm, silu, conv, twice; time scales and shifts the second norm (FiLM)."""
+    """Residual block: norm, silu, conv, twice; tau scales and shifts the second norm (FiLM)."""
 
     norm_in: GroupNorm
     conv_in: Conv
@@ -103,25 +117,31 @@ def unfold(x: Float[Array, "h w 4*c"]) -> Float[Array, "2*h 2*w c"]:
 
 
 class UNet(eqx.Module):
-    """Velocity field v(t, x) of one grey image, x of shape (h, w) or (h*w,); use jax.vmap for many.
+    """Velocity field v(t, x) of one image; use jax.vmap for many.
 
-    One block a level on the way down, one in the middle, one a level on the way up, with
-    skips; sides are halved between levels, and sides that do not divide are padded with
-    zeros inside and cropped again. Above 12 pixels the network reads 2 x 2 patches, one
-    more halving with no work at full size: 28 x 28 images pass as 14 x 14 and 7 x 7.
+    x of shape (h, w), (h, w, c) or flat. `blocks` residual blocks a level on the way down, one
+    in the middle, `blocks` a level on the way up, with skips; sides are halved between levels,
+    and sides that do not divide are padded with zeros inside and cropped again. Above 12
+    pixels the network reads 2 x 2 patches, one more halving with no work at full size: 28 x 28
+    images pass as 14 x 14 and 7 x 7.
 
     Args:
-        shape: (h, w) of the images, at least 4 x 4.
+        shape: (h, w) of grey images or (h, w, c), sides of at least 4.
         channels: channels of each level, multiples of four, the finest first.
         patch: 1 to read pixels, 2 to read 2 x 2 patches; None takes 1 up to 12 pixels a side.
         time_features: number of Fourier frequencies of t.
+        classes: None, or the number of labels; the field then is v(t, x, label), with label
+            `classes` for "no label" (classifier-free guidance).
+        blocks: residual blocks of each level, each way.
         key: PRNG key of the initial weights. The last layer starts at zero, so v = 0.
 
     Raises:
-        ValueError: for channels that are not multiples of four, or an image of another shape.
+        ValueError: for channels that are not multiples of four, an image of another shape, or
+            a label missing or unwanted.
     """
 
     time: tuple[Dense, Dense]
+    label: Float[Array, "classes width"] | None
     conv_in: Conv
     down: list[Block]
     shrink: list[Dense]
@@ -130,62 +150,96 @@ class UNet(eqx.Module):
     up: list[Block]
     norm: GroupNorm
     conv_out: Conv
-    shape: tuple[int, int] = eqx.field(static=True)
+    shape: tuple[int, ...] = eqx.field(static=True)
     patch: int = eqx.field(static=True)
     time_features: int = eqx.field(static=True)
+    blocks: int = eqx.field(static=True)
 
-    def __init__(self, shape: tuple[int, int] = (8, 8), channels: tuple[int, ...] = (16, 32),
-                 patch: int | None = None, time_features: int = 8, *, key):
-        if len(shape) != 2 or min(shape) < 4:
-            raise ValueError(f"shape must be (h, w) with sides of at least 4; got {shape}.")
-        self.patch = (1 if max(shape) <= 12 else 2) if patch is None else patch
+    def __init__(self, shape: tuple[int, ...] = (8, 8), channels: tuple[int, ...] = (16, 32),
+                 patch: int | None = None, time_features: int = 8, classes: int | None = None,
+                 blocks: int = 1, *, key):
+        self.shape, side = image_shape(shape), max(shape[:2])
+        self.patch = (1 if side <= 12 else 2) if patch is None else patch
         if self.patch not in (1, 2):
             raise ValueError(f"patch must be 1 (pixels) or 2 (squares of 2 x 2); got {patch}.")
         if len(channels) < 2 or any(c < 4 or c % 4 for c in channels):
             raise ValueError("channels must name two levels or more, each a multiple of four "
                              f"(groups of the norm); got {channels}.")
-        if min(shape) < self.patch * 2 ** (len(channels) - 1):
+        if min(shape[:2]) < self.patch * 2 ** (len(channels) - 1):
             raise ValueError(f"{len(channels)} levels halve the sides {len(channels) - 1} times "
                              f"after patches of {self.patch}; {shape} is too small. Give fewer "
                              "channels.")
-        self.shape = (int(shape[0]), int(shape[1]))
         self.time_features = positive_int("time_features", time_features)
-        keys = iter(jax.random.split(key, 4 * len(channels) + 4))
-        width = 4 * channels[0]
+        self.blocks = positive_int("blocks", blocks)
+        keys = iter(jax.random.split(key, 4 * self.blocks * len(channels) + 4))
+        width, colours = 4 * channels[0], self.shape[2] if len(self.shape) == 3 else 1
         self.time = (Dense(1 + 2 * self.time_features, width, key=next(keys)),
                      Dense(width, width, key=next(keys)))
-        self.conv_in = Conv(self.patch**2, channels[0], key=next(keys))
+        self.conv_in = Conv(self.patch**2 * colours, channels[0], key=next(keys))
         levels = list(zip(channels[:-1], channels[1:], strict=True))
-        self.down = [Block(c, c, width, key=next(keys)) for c in channels[:-1]]
+        more = range(self.blocks - 1)
+        self.down = [Block(c, c, width, key=next(keys)) for c in channels[:-1]
+                     for _ in range(self.blocks)]
         self.shrink = [Dense(4 * a, b, key=next(keys)) for a, b in levels]
         self.middle = Block(channels[-1], channels[-1], width, key=next(keys))
         self.grow = [Dense(b, 4 * a, key=next(keys)) for a, b in levels]
-        self.up = [Block(2 * c, c, width, key=next(keys)) for c in channels[:-1]]
+        self.up = [Block(a, c, width, key=next(keys)) for c in channels[:-1]
+                   for a in (2 * c, *(c for _ in more))]
         self.norm = GroupNorm(channels[0], 4)
-        self.conv_out = Conv(channels[0], self.patch**2, scale=0.0, key=next(keys))
+        self.conv_out = Conv(channels[0], self.patch**2 * colours, scale=0.0, key=next(keys))
+        self.label = None
+        if classes is not None:
+            shape = (positive_int("classes", classes), width)
+            self.label = jax.random.normal(jax.random.fold_in(key, 1), shape)
 
-    def __call__(self, t: Float[Array, ""], x: Array) -> Array:
-        """v(t, x), in the shape of x."""
-        h, w = self.shape
-        if jnp.shape(x) not in ((h, w), (h * w,)):
-            raise ValueError(
-                f"UNet maps one image of shape {(h, w)} or {(h * w,)}; got {jnp.shape(x)}. "
-                "For many images: jax.vmap(model, in_axes=(None, 0))(t, x)."
-            )
-        unit = self.patch * 2 ** len(self.down)
+    def __call__(self, t: Float[Array, ""], x: Array, label: Int[Array, ""] | None = None) -> Array:
+        """v(t, x) or v(t, x, label), in the shape of x."""
+        check_image("UNet", x, self.shape)
+        classes = None if self.label is None else len(self.label)
+        if (label is None) != (classes is None):
+            wants = "v(t, x)" if classes is None else f"a label from 0 to {classes}"
+            raise ValueError(f"UNet with classes={classes} wants {wants}; got label={label}.")
+        h, w = self.shape[:2]
+        unit = self.patch * 2 ** len(self.shrink)
         pad = [(0, -side % unit) for side in (h, w)]
         tau = time_embedding(jnp.asarray(t, x.dtype), self.time_features)
-        tau = jax.nn.silu(self.time[1](jax.nn.silu(self.time[0](tau))))
-        z = jnp.pad(x.reshape(h, w, 1), [*pad, (0, 0)])
+        tau = self.time[1](jax.nn.silu(self.time[0](tau)))
+        if label is not None:  # "no label" adds zero
+            tau = tau + jax.nn.one_hot(label, classes, dtype=x.dtype) @ self.label
+        tau = jax.nn.silu(tau)
+        z = jnp.pad(x.reshape(h, w, -1), [*pad, (0, 0)])
         z = self.conv_in(fold(z) if self.patch == 2 else z)
         skips = []
-        for block, shrink in zip(self.down, self.shrink, strict=True):
-            z = block(z, tau)
+        for level, shrink in enumerate(self.shrink):
+            for block in self._of(self.down, level):
+                z = block(z, tau)
             skips.append(z)
             z = shrink(fold(z))
         z = self.middle(z, tau)
-        for block, grow in zip(self.up[::-1], self.grow[::-1], strict=True):
-            z = block(jnp.concatenate([unfold(grow(z)), skips.pop()], axis=-1), tau)
+        for level, grow in reversed(list(enumerate(self.grow))):
+            z = jnp.concatenate([unfold(grow(z)), skips.pop()], axis=-1)
+            for block in self._of(self.up, level):
+                z = block(z, tau)
         z = self.conv_out(jax.nn.silu(self.norm(z)))
         z = unfold(z) if self.patch == 2 else z
-        return z[:h, :w, 0].reshape(x.shape)
+        return z[:h, :w].reshape(x.shape)
+
+    def _of(self, blocks, level):
+        return blocks[level * self.blocks:(level + 1) * self.blocks]
+
+
+def image_shape(shape) -> tuple[int, ...]:
+    """(h, w) or (h, w, c) as ints, or a sentence."""
+    if len(shape) not in (2, 3) or min(shape[:2]) < 4 or min(shape) < 1:
+        raise ValueError("shape must be (h, w) or (h, w, c) with sides of at least 4; got "
+                         f"{shape}.")
+    return tuple(int(side) for side in shape)
+
+
+def check_image(name: str, x, shape: tuple[int, ...]):
+    """Refuse what is not one image of that shape, flat or not."""
+    if jnp.shape(x) not in (shape, (math.prod(shape),)):
+        raise ValueError(
+            f"{name} maps one image of shape {shape} or {(math.prod(shape),)}; got "
+            f"{jnp.shape(x)}. For many images: jax.vmap(model, in_axes=(None, 0))(t, x)."
+        )

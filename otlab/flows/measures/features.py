@@ -8,16 +8,16 @@ from jaxtyping import Array, Float
 from otlab.core.networks import positive_int
 from otlab.flows.sampling import in_blocks
 from otlab.flows.training import fit
-from otlab.flows.unet import Conv, Dense, GroupNorm, fold
+from otlab.flows.unet import Conv, Dense, GroupNorm, check_image, fold, image_shape
 
 
 class FeatureCNN(eqx.Module):
-    """Classifier of one grey image (h, w) or (h*w,); `.features` gives its last 64 numbers.
+    """Classifier of one image (h, w), (h, w, c) or flat; `.features` gives its last 64 numbers.
 
     Conv, halve, conv, halve (once more above 12 pixels), then a dense layer of `width` units.
 
     Args:
-        shape: (h, w) of the images, at least 4 x 4.
+        shape: (h, w) or (h, w, c) of the images, at least 4 x 4.
         classes: number of labels.
         width: number of features.
         key: PRNG key of the initial weights.
@@ -27,15 +27,16 @@ class FeatureCNN(eqx.Module):
     norms: list[GroupNorm]
     dense: Dense
     head: Dense
-    shape: tuple[int, int] = eqx.field(static=True)
+    shape: tuple[int, ...] = eqx.field(static=True)
 
-    def __init__(self, shape: tuple[int, int] = (8, 8), classes: int = 10, width: int = 64, *, key):
-        if len(shape) != 2 or min(shape) < 4:
-            raise ValueError(f"shape must be (h, w) with sides of at least 4; got {shape}.")
-        h, w = self.shape = (int(shape[0]), int(shape[1]))
+    def __init__(self, shape: tuple[int, ...] = (8, 8), classes: int = 10, width: int = 64, *, key):
+        self.shape = image_shape(shape)
+        h, w, colours = (*self.shape, 1)[:3]
         channels = (16, 32) if max(h, w) <= 12 else (8, 16, 32)
+        if colours > 1:
+            channels = tuple(2 * c for c in channels)
         keys = jax.random.split(key, len(channels) + 2)
-        inputs = (1, *(4 * c for c in channels[:-1]))
+        inputs = (colours, *(4 * c for c in channels[:-1]))
         self.convs = [Conv(a, b, scale=2**0.5, key=k)
                       for a, b, k in zip(inputs, channels, keys[2:], strict=True)]
         self.norms = [GroupNorm(c, 4) for c in channels]
@@ -46,11 +47,8 @@ class FeatureCNN(eqx.Module):
 
     def features(self, x: Array) -> Float[Array, " width"]:
         """The last hidden layer, after its silu."""
-        h, w = self.shape
-        if jnp.shape(x) not in ((h, w), (h * w,)):
-            raise ValueError(f"FeatureCNN reads one image of shape {(h, w)} or {(h * w,)}; got "
-                             f"{jnp.shape(x)}. For many: features(model, images).")
-        z = x.reshape(h, w, 1)
+        check_image("FeatureCNN", x, self.shape)
+        z = x.reshape(*self.shape[:2], -1)
         for conv, norm in zip(self.convs, self.norms, strict=True):
             z = jax.nn.silu(norm(conv(z)))
             z = fold(jnp.pad(z, ((0, z.shape[0] % 2), (0, z.shape[1] % 2), (0, 0))))
@@ -75,7 +73,7 @@ def train_features(key, images: Array, labels: Array, *, steps: int = 1_500, bat
 
     Args:
         key: PRNG key of the split, the weights and the batches.
-        images: grey images, shape (n, h, w), in [-1, 1].
+        images: shape (n, h, w) or (n, h, w, c), in [-1, 1].
         labels: whole numbers from 0, shape (n,).
         steps, batch, rate: gradient steps, images a step, first learning rate.
         held_out: share of the images kept for the accuracy.
@@ -88,9 +86,9 @@ def train_features(key, images: Array, labels: Array, *, steps: int = 1_500, bat
         ValueError: for other shapes, NaN, negative labels, or a share that leaves no image.
     """
     images, labels = jnp.asarray(images), jnp.asarray(labels)
-    if images.ndim != 3 or labels.shape != images.shape[:1]:
-        raise ValueError(f"train_features wants images (n, h, w) and labels (n,); got "
-                         f"{images.shape} and {labels.shape}.")
+    if images.ndim not in (3, 4) or labels.shape != images.shape[:1]:
+        raise ValueError(f"train_features wants images (n, h, w) and labels (n,), or images "
+                         f"(n, h, w, c); got {images.shape} and {labels.shape}.")
     if not bool(jnp.isfinite(images).all()):
         raise ValueError("images hold NaN or infinite values.")
     if not jnp.issubdtype(labels.dtype, jnp.integer) or bool((labels < 0).any()):
@@ -114,7 +112,7 @@ def train_features(key, images: Array, labels: Array, *, steps: int = 1_500, bat
 class Shifted(eqx.Module):
     """Draws a batch of labelled images, each moved by up to one pixel."""
 
-    images: Float[Array, "n h w"]
+    images: Float[Array, "n h w ..."]
     labels: Array
     batch: int = eqx.field(static=True)
 
@@ -134,16 +132,18 @@ def cross_entropy(key, model, images, labels) -> Float[Array, ""]:
 
 def _shift(x, shift):
     """Move an image by -1, 0 or 1 pixel each way; the border repeats."""
-    return jax.lax.dynamic_slice(jnp.pad(x, 1, mode="edge"), shift, x.shape)
+    sides = ((1, 1), (1, 1), (0, 0))[:x.ndim]
+    start = (*shift, 0)[:x.ndim]
+    return jax.lax.dynamic_slice(jnp.pad(x, sides, mode="edge"), start, x.shape)
 
 
 def features(model: FeatureCNN, images: Array, *, block: int = 512) -> Float[Array, "n width"]:
-    """Features of images (n, h, w) or (n, h*w), `block` at a time."""
+    """Features of images (n, h, w), (n, h, w, c) or flat, `block` at a time."""
     return _each(model, _images(images), True, block)
 
 
 def logits(model: FeatureCNN, images: Array, *, block: int = 512) -> Float[Array, "n classes"]:
-    """Scores of the labels of images (n, h, w) or (n, h*w), `block` at a time."""
+    """Scores of the labels of images (n, h, w), (n, h, w, c) or flat, `block` at a time."""
     return _each(model, _images(images), False, block)
 
 
@@ -154,6 +154,7 @@ def _each(model, images, hidden, block):
 
 def _images(images):
     images = jnp.asarray(images)
-    if images.ndim not in (2, 3) or len(images) == 0:
-        raise ValueError(f"images must be (n, h, w) or (n, h*w), n at least 1; got {images.shape}.")
+    if images.ndim not in (2, 3, 4) or len(images) == 0:
+        raise ValueError("images must be (n, h, w), (n, h, w, c) or flat, n at least 1; got "
+                         f"{images.shape}.")
     return images

@@ -1,0 +1,1 @@
+"""Rectified flow, ReFlow and its improvements; one-step students."""

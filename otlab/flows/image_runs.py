@@ -71,7 +71,7 @@ class ImageTask:
         return int(self.labels.max()) + 1
 
 
-def image_task(name: str, *, flips: bool = False, test: float = 0.2) -> ImageTask:
+def image_task(name: str, *, flips: bool = False, test: float | None = None) -> ImageTask:
     """The data set of that name (see `data.images`), cut once.
 
     Args:
@@ -79,7 +79,7 @@ def image_task(name: str, *, flips: bool = False, test: float = 0.2) -> ImageTas
         flips: True adds the mirror image of each image to train on, rows N to 2N - 1; what
             augments the data must enter a semidiscrete coupling as atoms. Not for digits,
             whose mirror images are no digits.
-        test: share kept apart, of the sets that have no test images of their own.
+        test: share kept apart; None takes the set's own test images, or a fifth.
 
     Raises:
         FileNotFoundError: for data that are not on this machine, saying how to get them.

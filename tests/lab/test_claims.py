@@ -11,6 +11,7 @@ from otlab.lab.claims import (
     Claim,
     claims_table,
     judge,
+    judge_bound,
     judge_equal,
     judge_number,
     quoted,
@@ -61,6 +62,16 @@ def test_equality_needs_the_whole_interval_within_the_margin():
     assert judge_equal(interval(0.95, 1.02), 1, margin=0.1) == "reproduced"
     assert judge_equal(interval(0.85, 1.02), 1, margin=0.1) == "not reproduced"
     assert judge_equal(interval(1.2, 1.3), 1, margin=0.1) == "refuted"
+
+
+def test_oracle_verdicts_of_bounds():
+    assert judge_bound(interval(0.95, 1.02), at_least=0.9) == "reproduced"
+    assert judge_bound(interval(0.85, 1.02), at_least=0.9) == "not reproduced"
+    assert judge_bound(interval(0.2, 0.3), at_least=0.9) == "refuted"
+    assert judge_bound(interval(0.2, 0.3), at_most=0.3) == "reproduced"
+    assert judge_bound(interval(0.4, 0.5), at_most=0.3) == "refuted"
+    with pytest.raises(ValueError, match="one bound"):
+        judge_bound(interval(0, 1))
 
 
 def test_too_few_seeds_and_columns_that_coincide_test_nothing():

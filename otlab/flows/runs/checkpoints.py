@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+import shutil
 from pathlib import Path
 
 import equinox as eqx
@@ -42,6 +43,8 @@ class Checkpoints:
             RuntimeError: when there are checkpoints and none of them can be read.
         """
         args = _orbax().args
+        for torn in self.folder.glob("*.orbax-checkpoint-tmp*"):
+            shutil.rmtree(torn, ignore_errors=True)
         arrays, static = eqx.partition(like, eqx.is_array)
         wanted = [jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding)
                   for x in jax.tree.leaves(arrays)]
@@ -94,7 +97,7 @@ class Checkpoints:
     def _manager(self):
         orbax = _orbax()
         return orbax.CheckpointManager(self.folder, options=orbax.CheckpointManagerOptions(
-            max_to_keep=KEPT, enable_async_checkpointing=False, cleanup_tmp_directories=True))
+            max_to_keep=KEPT, enable_async_checkpointing=False))
 
 
 class OtherSettings(ValueError):

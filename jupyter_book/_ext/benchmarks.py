@@ -64,7 +64,7 @@ def sinkhorn(data: dict) -> str:
     rows = [(f"{c['n']:,}", html.escape(c["clouds"]), c["d"], c["epsilon"],
              seconds(c["seconds"]["otlab"]),
              f"{seconds(c['seconds'][c['best peer']])} <small>{html.escape(c['best peer'])}</small>"
-             if c["best peer"] else "– <small>none in time</small>",
+             if c["best peer"] else f"– <small>{late(c)}</small>",
              f"{c['speed-up']:.1f} ×" if c["speed-up"] else "–",
              f"{c['error']['otlab']:.1e}") for c in cells]
     heads = ("n", "clouds", "d", "ε / std(C)", "otlab", "best valid peer", "gain", "our error")
@@ -75,6 +75,15 @@ def sinkhorn(data: dict) -> str:
                                                     if missed[p] else "") for p in peers)
     return (f"## Entropic transport\n\n{words}\n\n{raw(plot(judged))}\n"
             f"{table(heads, rows, 'Sinkhorn and its peers')}\nPeers, by cells: {said}.\n\n")
+
+
+def late(cell: dict) -> str:
+    """Why a cell has no peer: none ran to the end, and when the first would have."""
+    predicted = cell["left out, predicted seconds"]
+    if not predicted:
+        return "none in time"
+    name, when = min(predicted.items(), key=lambda item: item[1])
+    return f"none in time; the soonest, {html.escape(name)}, predicted at {seconds(when)}"
 
 
 def plot(cells: list[dict]) -> str:

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-MODES = ("read", "compute", "save")
+MODES = ("read", "compute", "save", "resume")
+FORMS = ("npz", "json")
 
 
 @dataclass(frozen=True)
@@ -89,43 +90,62 @@ def results_folder() -> Path:
 
 
 def stored(chapter: str, name: str, compute: Callable[[], Mapping], *, mode: str,
-           options: str = "", given: Mapping | None = None) -> Stored:
+           options: str = "", given: Mapping | None = None, form: str = "npz") -> Stored:
     """The result of `compute`: read from disk, computed now, or computed and saved.
 
     Args:
         chapter: the notebook's stem; the folder under notebooks/results.
         name: what was run, e.g. "digits"; the file's stem.
         compute: returns name → array (numbers, lists and numpy or jax arrays).
-        mode: "read" what a long run left, "compute" without saving, or "save".
+        mode: "read" what a long run left, "compute" without saving, "save", or "resume": read
+            what an earlier run left with the same `given`, compute and save the rest.
         options: further options of the command that makes it, such as "-p images=mnist".
         given: the parameters that `compute` reads; a saved run with others says so.
+        form: "npz", or "json" for texts, which a reader may want to open.
 
     Raises:
-        ValueError: for another mode.
+        ValueError: for another mode or form.
         FileNotFoundError: in mode "read" when nothing was saved, with the command that would.
     """
     if mode not in MODES:
         raise ValueError(f"mode is one of {', '.join(MODES)}; got {mode!r}.")
+    if form not in FORMS:
+        raise ValueError(f"form is one of {', '.join(FORMS)}; got {form!r}.")
     given = dict(given or {})
-    path = results_folder() / chapter / f"{name}.npz"
+    path = results_folder() / chapter / f"{name}.{form}"
     command = " ".join(f"otlab run {chapter} --budget long {options}".split())
-    if mode == "read":
-        if not path.exists():
-            raise FileNotFoundError(f"no saved result {chapter}/{name}.npz; `{command}` makes it.")
-        with np.load(path) as file:
-            values = {k: file[k] for k in file.files}
-        stamp = json.loads(str(values.pop("stamp")))
-        return Stored(values, stamp | {"fresh": False}, given, name)
+    if mode == "read" and not path.exists():
+        raise FileNotFoundError(f"no saved result {chapter}/{path.name}; `{command}` makes it.")
+    if mode == "read" or (mode == "resume" and path.exists()):
+        values, stamp = _read(path)
+        found = Stored(values, stamp | {"fresh": False}, given, name)
+        if mode == "read" or found.parameters == given:
+            return found
     start = time.monotonic()
     values = {k: np.asarray(v) for k, v in compute().items()}
     stamp = {"command": command, "date": datetime.date.today().isoformat(),
              "machine": _machine(), "seconds": round(time.monotonic() - start, 1), "given": given}
-    if mode == "save":
+    if mode in ("save", "resume"):
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(".partial.npz")
-        np.savez_compressed(partial, stamp=json.dumps(stamp), **values)
+        partial = path.with_suffix(f".partial.{form}")
+        if form == "json":
+            lists = {k: v.tolist() for k, v in values.items()}
+            partial.write_text(json.dumps({"stamp": stamp} | lists, ensure_ascii=False, indent=0),
+                               "utf-8")
+        else:
+            np.savez_compressed(partial, stamp=json.dumps(stamp), **values)
         partial.replace(path)
     return Stored(values, stamp | {"fresh": True}, given, name)
+
+
+def _read(path: Path) -> tuple[dict, dict]:
+    """Arrays by name, and the stamp."""
+    if path.suffix == ".json":
+        values = json.loads(path.read_text("utf-8"))
+        return {k: np.asarray(v) for k, v in values.items() if k != "stamp"}, values["stamp"]
+    with np.load(path) as file:
+        values = {k: file[k] for k in file.files}
+    return values, json.loads(str(values.pop("stamp")))
 
 
 def _machine() -> str:

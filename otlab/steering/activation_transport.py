@@ -1,6 +1,7 @@
 """Activation Transport (AcT): affine optimal transport maps of activations, fitted in one pass."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 import torch
 
@@ -80,7 +81,8 @@ def fit(model, source: Sequence[str], target: Sequence[str], modules: Sequence[s
         support=None) -> Maps:
     r"""Maps that carry what the modules say of `source` to what they say of `target`.
 
-    One forward pass: source and target share a batch, and a hook pools, fits, stores and hands on.
+    One forward pass: source and target share a batch, and a hook pools, fits, stores and hands on;
+    the pass ends at the last of the modules.
 
     Args:
         model: a `language.model.LanguageModel`.
@@ -113,18 +115,24 @@ def fit(model, source: Sequence[str], target: Sequence[str], modules: Sequence[s
         def look(z):
             vectors = pool(z.float(), model.positions, pooling, first=first)
             found[name] = fit_columns(vectors[:n], vectors[n:], method=method, support=support)
+            if len(found) == len(modules):
+                raise _Fitted
             if order == "independent":
                 return None
             moved = _moved(z, model.positions, found[name], whole)
             return moved if order == "both" else torch.cat([moved[:n], z[n:]])
         return look
 
-    with hooked(model, {name: fitter(name) for name in modules}):
+    with suppress(_Fitted), hooked(model, {name: fitter(name) for name in modules}):
         model.run(model.tokens([*source, *target]))
     info = {"method": method, "order": order, "pooling": pooling, "model": model.name,
             "source": n, "target": len(target),
             "support": None if support is None else list(support)}
     return Maps({name: found[name] for name in modules}, info, first=first)
+
+
+class _Fitted(Exception):
+    """The last map is fitted: what the network would still compute is not wanted."""
 
 
 def _moved(z, positions, affine, maps):

@@ -34,6 +34,32 @@ def test_compute_leaves_nothing(folder):
     assert not list(folder.rglob("*.npz"))
 
 
+def test_texts_are_saved_as_json_that_a_reader_can_open(folder):
+    values = {"texts": [["a sea", "über “x”"]], "p": [[0.5, np.nan]]}
+    stored("chapter", "run", lambda: values, mode="save", form="json", given={"n": 1})
+    read = stored("chapter", "run", lambda: {}, mode="read", form="json", given={"n": 2})
+    assert read["texts"].tolist() == values["texts"] and "n = 1, not your 2" in str(read)
+    assert np.array_equal(read["p"], values["p"], equal_nan=True)
+    assert "“x”" in (folder / "chapter" / "run.json").read_text("utf-8")
+    with pytest.raises(ValueError, match="npz, json"):
+        stored("chapter", "run", lambda: {}, mode="read", form="pickle")
+
+
+@pytest.mark.parametrize("form", ["npz", "json"])
+def test_resumed_runs_compute_only_what_is_missing_or_was_run_otherwise(folder, form):
+    calls = []
+
+    def compute():
+        calls.append(1)
+        return {"a": len(calls)}
+
+    settings = dict(mode="resume", form=form)
+    assert stored("chapter", "run", compute, given={"n": 1}, **settings).fresh
+    again = stored("chapter", "run", compute, given={"n": 1}, **settings)
+    assert again["a"] == 1 and not again.fresh
+    assert stored("chapter", "run", compute, given={"n": 2}, **settings)["a"] == 2
+
+
 def test_failed_run_leaves_the_old_result(folder):
     stored("chapter", "run", lambda: {"a": 1}, mode="save")
     with pytest.raises(ZeroDivisionError):

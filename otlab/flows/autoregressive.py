@@ -30,8 +30,8 @@ class AutoregressiveFlow(eqx.Module):
     shape: of a point, (d,) or (h, w).   patch: numbers in a patch, or the side of its square.
     limit: the largest |a|.
 
-    Source: TarFlow (Zhai et al., 2024, arXiv 2412.06329), equations 2 to 6, without its last
-    step, a permutation; bound on a: sheet of arXiv 2603.09014, section 3.1.
+    Source: TarFlow (Zhai et al., 2024, arXiv 2412.06329); bound on a: sheet of arXiv 2603.09014,
+    section 3.1. There the first patch of a block stays as it is.
     """
 
     blocks: eqx.Module
@@ -192,7 +192,7 @@ def denoise(flow: AutoregressiveFlow, y: Array, labels=None, *, eta,
     The mean of the clean point given the noisy one, if p is the law of the noisy points. A
     teacher's own samples need it; a student's do not.
 
-    Source: TarFlow (arXiv 2412.06329), equation 8; sheet of arXiv 2603.09014, section 3.1.
+    Source: TarFlow (arXiv 2412.06329); sheet of arXiv 2603.09014, section 3.1.
     """
     slope = jax.grad(_log_p, argnums=1)
 

@@ -114,7 +114,7 @@ class CausalTransformer(eqx.Module):
         classes: None, or the number of labels; a label is added to every token.
         key: PRNG key. The last layer starts at zero.
 
-    Source: TarFlow (Zhai et al., 2024, arXiv 2412.06329), section 3.
+    Source: TarFlow (Zhai et al., 2024, arXiv 2412.06329); sheet of arXiv 2603.09014, section 3.1.
     """
 
     embed: Dense

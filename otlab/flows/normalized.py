@@ -33,7 +33,7 @@ class Teacher(eqx.Module):
     def codes(self, key, x: Array, labels=None, *, block: int = 512) -> Array:
         r"""f(x + eta e) / sigma with fresh noise e, for data x (n, ...); no gradient passes.
 
-        Source: arXiv 2603.09014, equation of z in section 3.3 of the sheet.
+        Source: sheet of arXiv 2603.09014, section 3.3.
         """
         noise = jax.random.normal(key, x.shape, x.dtype)
         return self.codes_of(x + jnp.asarray(self.eta, x.dtype) * noise, labels, block=block)

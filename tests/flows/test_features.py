@@ -69,3 +69,22 @@ def test_failure_sentences(bars, key):
         features(FeatureCNN((6, 6), 2, key=key), jnp.zeros((0, 6, 6)))
     with pytest.raises(ValueError, match="classes"):
         FeatureCNN((6, 6), 1, key=key)
+
+
+def test_invariant_colours_are_told_apart(key):
+    """Red squares from blue ones: grey levels are the same, so colour alone decides."""
+    labels = jax.random.randint(key, (200,), 0, 2)
+    images = -jnp.ones((200, 6, 6, 3))
+    images = images.at[jnp.arange(200), 2:4, 2:4, :].add(
+        2 * jax.nn.one_hot(2 * labels, 3)[:, None, None, :])
+    images = images + 0.3 * jax.random.normal(key, images.shape)
+    found = train_features(key, images, labels, steps=40, batch=32, rate=5e-3)
+    assert float(found.accuracy) > 0.95
+    assert features(found.model, images).shape == (200, 64)
+    grey = jnp.repeat(images.mean(-1, keepdims=True), 3, axis=-1)
+    assert float((logits(found.model, grey).argmax(1) == labels).mean()) < 0.8
+
+
+def test_oracle_shift_moves_all_colours_together():
+    x = jnp.arange(27.0).reshape(3, 3, 3)
+    np.testing.assert_array_equal(_shift(x, jnp.array([2, 1])), x[jnp.array([1, 2, 2])])

@@ -6,7 +6,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from otlab.flows.unet import Conv, GroupNorm, UNet, fold, unfold
+from otlab.flows.unet import (
+    Conv,
+    GroupNorm,
+    UNet,
+    by_convolution,
+    by_patches,
+    fold,
+    unfold,
+)
 
 
 def awake(shape, key):
@@ -83,3 +91,69 @@ def test_failure_sentences(key):
         UNet((8, 8), (4, 8), patch=3, key=key)
     with pytest.raises(ValueError, match=r"\(8, 8\) or \(64,\); got \(5, 64\).*vmap"):
         awake((8, 8), key)(jnp.float32(0), jnp.ones((5, 64)))
+
+
+@pytest.mark.parametrize("h, w, c", [(8, 8, 3), (5, 7, 2)])
+def test_oracle_both_convolutions_agree_and_so_do_their_slopes(h, w, c, key):
+    """Patches on CPU, XLA's own elsewhere: one function."""
+    key_x, key_w = jax.random.split(key)
+    x, weight = jax.random.normal(key_x, (h, w, c)), jax.random.normal(key_w, (9 * c, 4))
+    for argument in (0, 1):
+        ours, theirs = (jax.value_and_grad(lambda *z, f=f: jnp.sum(jnp.sin(f(*z))),
+                                           argnums=argument)(x, weight)
+                        for f in (by_patches, by_convolution))
+        np.testing.assert_allclose(ours[0], theirs[0], rtol=1e-4)
+        np.testing.assert_allclose(ours[1], theirs[1], atol=1e-4)
+
+
+@pytest.fixture(scope="module")
+def coloured():
+    """An awake colour U-Net of three labels, and its compiled call."""
+    model = UNet((5, 6, 3), (4, 8), classes=3, blocks=2, key=jax.random.key(5))
+    weight = jax.random.normal(jax.random.key(6), model.conv_out.weight.shape)
+    model = eqx.tree_at(lambda m: m.conv_out.weight, model, weight)
+    return model, eqx.filter_jit(lambda model, t, x, label: model(t, x, label))
+
+
+def test_invariant_colours_keep_their_shape_and_hear_each_other(coloured):
+    model, run = coloured
+    x, t = jax.random.normal(jax.random.key(7), (5, 6, 3)), jnp.float32(0.4)
+    v = run(model, t, x, jnp.asarray(0))
+    assert v.shape == (5, 6, 3) and len({float(z) for z in v.reshape(-1)}) == 90
+    bluer = run(model, t, x.at[2, 2, 2].add(1.0), jnp.asarray(0))
+    assert jnp.abs(bluer - v)[..., 0].max() > 1e-4              # red hears blue
+    flat = model(t, x.reshape(-1), jnp.asarray(0))
+    np.testing.assert_allclose(flat, v.reshape(-1), rtol=1e-4, atol=1e-5)
+
+
+def test_invariant_labels_are_heard_and_no_label_is_the_unlabelled_network(coloured):
+    model, run = coloured
+    x, t = jax.random.normal(jax.random.key(7), (5, 6, 3)), jnp.float32(0.4)
+    values = [run(model, t, x, jnp.asarray(k)) for k in range(4)]
+    for k in range(3):
+        assert jnp.abs(values[k] - values[k + 1]).max() > 1e-3
+    silent = eqx.tree_at(lambda m: m.label, model, jnp.zeros_like(model.label))
+    np.testing.assert_allclose(run(silent, t, x, jnp.asarray(1)), values[3], rtol=1e-5, atol=1e-6)
+
+
+def test_invariant_labels_change_no_other_first_weight(key):
+    plain, labelled = UNet((4, 4), (4, 8), key=key), UNet((4, 4), (4, 8), classes=2, key=key)
+    bare = eqx.tree_at(lambda m: m.label, labelled, None)
+    for a, b in zip(jax.tree.leaves(plain), jax.tree.leaves(bare), strict=True):
+        np.testing.assert_array_equal(a, b)
+    more = UNet((4, 4), (4, 8, 8), blocks=3, key=key)
+    assert len(more.down) == len(more.up) == 6 and len(more.shrink) == 2
+
+
+def test_failure_labels_and_colours_are_named(coloured, key):
+    model, x = coloured[0], jnp.zeros((5, 6, 3))
+    with pytest.raises(ValueError, match="classes=3 wants a label from 0 to 3"):
+        model(jnp.float32(0), x)
+    with pytest.raises(ValueError, match=r"wants v\(t, x\)"):
+        awake((4, 4), key)(jnp.float32(0), jnp.zeros((4, 4)), jnp.asarray(1))
+    with pytest.raises(ValueError, match=r"\(5, 6, 3\) or \(90,\); got \(5, 6\)"):
+        model(jnp.float32(0), x[..., 0], jnp.asarray(1))
+    with pytest.raises(ValueError, match=r"\(h, w\) or \(h, w, c\)"):
+        UNet((8, 8, 3, 1), (4, 8), key=key)
+    with pytest.raises(ValueError, match="blocks"):
+        UNet((8, 8), (4, 8), blocks=0, key=key)

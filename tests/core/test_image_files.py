@@ -103,7 +103,8 @@ def test_failure_a_pickle_that_is_no_batch(content, sentence, tmp_path, capsys):
     assert not capsys.readouterr().out
 
 
-@pytest.mark.parametrize("name, raw", [("a", b"\x80\x02}"), ("a.bin", b"12345"), ("a.npz", b"PK\3\4torn")])
+@pytest.mark.parametrize("name, raw", [("a", b"\x80\x02}"), ("a.bin", b"12345"),
+                                       ("a.npz", b"PK\3\4torn")])
 def test_failure_a_torn_file_is_named(name, raw, tmp_path):
     (tmp_path / name).write_bytes(raw)
     with pytest.raises(ValueError, match=f"{name} in OTLAB_X is no batch"):

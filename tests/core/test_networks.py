@@ -73,3 +73,24 @@ def test_failure_a_batch_is_pointed_to_vmap(key):
     v = Velocity(2, width=8, depth=2, key=key)
     with pytest.raises(ValueError, match="vmap"):
         eqx.filter_eval_shape(v, jnp.float32(0), jnp.ones((7, 2)))
+
+
+def test_oracle_a_label_adds_its_column_and_no_label_adds_none(key):
+    v = Velocity(2, width=8, depth=1, time_features=1, classes=3, key=key)
+    x, t = jnp.array([0.3, -0.5]), jnp.float32(0.6)
+    W, b = (np.asarray(a) for a in (v.mlp.layers[0].weight, v.mlp.layers[0].bias))
+    inputs = np.array([0.3, -0.5, 0.6, np.cos(0.6 * np.pi), np.sin(0.6 * np.pi)])
+    for label in range(4):
+        hidden = silu(W[:, :5] @ inputs + b + (W[:, 5 + label] if label < 3 else 0))
+        exact = np.asarray(v.mlp.layers[1].weight) @ hidden + np.asarray(v.mlp.layers[1].bias)
+        np.testing.assert_allclose(v(t, x, jnp.asarray(label)), exact, rtol=1e-4, atol=1e-6)
+
+
+def test_failure_labels_missing_or_unwanted(key):
+    plain, labelled = (Velocity(2, width=8, classes=c, key=key) for c in (None, 3))
+    with pytest.raises(ValueError, match="a label from 0 to 3; got label=None"):
+        labelled(jnp.float32(0), jnp.ones(2))
+    with pytest.raises(ValueError, match=r"wants v\(t, x\)"):
+        plain(jnp.float32(0), jnp.ones(2), jnp.asarray(1))
+    with pytest.raises(ValueError, match="classes must"):
+        Velocity(2, classes=0, key=key)

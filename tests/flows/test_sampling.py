@@ -189,3 +189,40 @@ def test_invariant_a_grid_object_is_its_times(field, cloud):
     times = jnp.linspace(0, 1, 5) ** 2
     np.testing.assert_allclose(sample(field, cloud, times=Squares(jnp.asarray(4))),
                                sample(field, cloud, times=times), rtol=1e-5)
+
+
+class Push(eqx.Module):
+    """v(t, x, label) = (1 + t) label, the same for both coordinates."""
+
+    def __call__(self, t, x, label):
+        return (1 + t) * label.astype(x.dtype) * jnp.ones(2)
+
+
+@pytest.mark.parametrize("block", [2, 1024])
+def test_oracle_conditions_go_with_their_points(cloud, block):
+    labels = jnp.arange(6)
+    # Midpoint integrates a velocity linear in t exactly: 3/2 of the label.
+    found = sample(Push(), cloud, steps=2, method="midpoint", condition=labels, block=block)
+    np.testing.assert_allclose(found, cloud + 1.5 * labels[:, None].astype(jnp.float32), atol=1e-5)
+    path = trajectory(Push(), cloud, steps=2, method="midpoint", condition=labels)
+    np.testing.assert_allclose(path.x[-1], found, atol=1e-5)
+
+
+def test_oracle_a_grid_of_times_is_its_euler_sum(cloud):
+    times, labels = jnp.array([0.0, 0.1, 0.7, 1.0]), jnp.ones(6, int)
+    push = sum((1 + float(a)) * float(b - a) for a, b in zip(times[:-1], times[1:], strict=True))
+    np.testing.assert_allclose(sample(Push(), cloud, times=times, condition=labels), cloud + push,
+                               atol=1e-5)
+    path = trajectory(Push(), cloud, times=times, condition=labels)
+    np.testing.assert_array_equal(path.t, times)
+    np.testing.assert_allclose(path.x[-1], cloud + push, atol=1e-5)
+    backwards = sample(Push(), cloud, times=times[::-1], condition=labels)
+    push = sum((1 + float(b)) * float(a - b) for a, b in zip(times[:-1], times[1:], strict=True))
+    np.testing.assert_allclose(backwards, cloud + push, atol=1e-5)
+
+
+def test_failure_a_grid_and_steps_together(cloud):
+    with pytest.raises(ValueError, match="either steps= or a grid"):
+        sample(Push(), cloud, steps=3, times=jnp.linspace(0, 1, 4), condition=jnp.ones(6, int))
+    with pytest.raises(ValueError, match="at least two times"):
+        sample(Push(), cloud, times=jnp.zeros(1), condition=jnp.ones(6, int))

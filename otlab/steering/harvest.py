@@ -17,7 +17,7 @@ POSITIONS = ("last prompt token", "last answer token")
 class Answers:
     """What a model answered greedily, and what it thought meanwhile.
 
-    texts: answers, cut at the line's end.   given, written: token ids.
+    texts: answers, cut before the first line break or comma.   given, written: token ids.
     states: by position, (layers, n, d) in float16.
     confidence: mean log-probability of the written tokens, (n,).
     """
@@ -69,8 +69,8 @@ def answer(model, prompts: Sequence[str], *, new: int = 6, layers: Sequence[int]
            batch: int = 50) -> Answers:
     """Greedy answers of at most `new` tokens, with the states at both positions.
 
-    Each answer ends before its first line break. The state at the last answer token is read when
-    that token itself has been fed back, one step after it was chosen.
+    Each answer ends before its first line break or comma. The state at the last answer token is
+    read when that token itself has been fed back, one step after it was chosen.
     """
     blocks = chosen_blocks(model, layers)
     rows = [model.encode(prompt) for prompt in prompts]
@@ -109,12 +109,12 @@ def _greedy(model, tokens: Tokens, cache, new: int):
 
 
 def answer_length(ids: Sequence[int], decode) -> int:
-    """How many of the tokens stand before the first line break after a visible letter; 1 or more.
+    """How many tokens stand before the first line break or comma after a visible letter; 1 or more.
 
-    A token that holds the line break itself does not count.
+    A token that holds the break itself does not count.
     """
     for k in range(1, len(ids) + 1):
-        if "\n" in decode(ids[:k]).lstrip():
+        if set("\n,") & set(decode(ids[:k]).lstrip()):
             return max(1, k - 1)
     return len(ids)
 

@@ -153,6 +153,17 @@ def geometry(train: Data, test: Data, *, kind: str = "l2", standard: str = "join
                     reliability, jaccard(support), chance_jaccard(support))
 
 
+def score_correlations(probes: Mapping[str, Probe], test: Data) -> np.ndarray:
+    r"""Correlation, on held-out activations of u, of the scores of probes t and u, (T, T).
+
+    It is w_t^T S_u w_u over the two lengths in the same metric: the angle between two probes as
+    the data of u sees it, where the cosine is the angle in a space without data.
+    """
+    rows = [[np.corrcoef(probes[t](z), probes[u](z))[0, 1] for u, (z, _) in test.items()]
+            for t in probes]
+    return np.array(rows)
+
+
 def half(groups, y, seed: int) -> np.ndarray:
     """A random half of the rows, boolean; groups stay whole and both halves hold both classes."""
     rng, groups = np.random.default_rng(seed), np.asarray(groups)

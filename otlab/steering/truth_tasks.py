@@ -178,7 +178,8 @@ def _larger(rng) -> Statements:
 def questions(*, seed: int = 0, n: int = 200) -> dict[str, Questions]:
     """Five tasks of at most n questions each, and the first once more in other words.
 
-    There are only so many countries and irregular verbs: those tasks may be smaller.
+    There are only so many countries and irregular verbs: those tasks may be smaller. The same sum
+    in other words shares its group with the sum.
     """
     rng = np.random.default_rng(seed)
     sums = _distinct(n, lambda: tuple(int(v) for v in rng.integers(10, 100, 2)))
@@ -190,11 +191,11 @@ def questions(*, seed: int = 0, n: int = 200) -> dict[str, Questions]:
     capitals = [c for c in facts("capitals") if c[0] != "Italy"]
     add = [(f"{a} {b}", str(a + b)) for a, b in sums]
 
-    def ask(name, template, rows, parts, number):
+    def ask(name, template, rows, parts, number, table=""):
         rows = rows[:n]
         return Questions(name, tuple(template.format(*parts(*row)) for row in rows),
                          tuple(want for _, want in rows),
-                         np.array([f"{name}:{item}" for item, _ in rows]), number)
+                         np.array([f"{table or name}:{item}" for item, _ in rows]), number)
 
     def two(item, _):
         return item.split(" ")
@@ -209,7 +210,7 @@ def questions(*, seed: int = 0, n: int = 200) -> dict[str, Questions]:
             [(f"{w} {c}", str(w.count(c))) for w, c in letters], two, True),
         ask("decimals", "max(3.4, 5.12) = 5.12\nmax(7.9, 7.25) = 7.9\nmax({0}, {1}) =",
             [(f"{a} {b}", a if float(a) > float(b) else b) for a, b in pairs], two, True),
-        ask(TWICE, "24+13=37, 58+26=84, {0}+{1}=", add, two, True)]
+        ask(TWICE, "24+13=37, 58+26=84, {0}+{1}=", add, two, True, "addition")]
     return {q.name: q for q in found}
 
 

@@ -102,6 +102,18 @@ def test_oracle_strength_by_cross_validation():
     assert loose <= best
 
 
+def test_oracle_scores_can_agree_though_weights_do_not():
+    rng = np.random.default_rng(5)
+    shared = rng.normal(size=(2_000, 1))
+    z = np.c_[shared, shared] + 0.05 * rng.normal(size=(2_000, 2))     # two neurons, one signal
+    unit = np.zeros(2), np.ones(2)
+    probes = {k: pg.Probe(np.array(w), 0.0, *unit) for k, w in
+              {"a": [1.0, 0.0], "b": [0.0, 1.0]}.items()}
+    R = pg.score_correlations(probes, {"a": (z, None), "b": (z, None)})
+    assert pg.safe_cosines([p.weight for p in probes.values()])[0, 1] == 0 and R[0, 1] > 0.99
+    np.testing.assert_allclose(np.diag(R), 1)
+
+
 def test_failure_sentences():
     data = Planted().draw(20, 0)
     with pytest.raises(ValueError, match="standard must be one of joint"):

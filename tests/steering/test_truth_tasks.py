@@ -81,6 +81,7 @@ def test_oracle_questions_and_answers():
     item = [g.split(":")[1].split(" ") for g in found["addition"].groups]
     assert list(found["addition"].answers) == [str(int(a) + int(b)) for a, b in item]
     assert found[tt.TWICE].answers == found["addition"].answers
+    assert (found[tt.TWICE].groups == found["addition"].groups).all()
     for g, want in zip(found["decimals"].groups, found["decimals"].answers, strict=True):
         assert float(want) == max(map(float, g.split(":")[1].split(" ")))
     for g, want in zip(found["letters"].groups, found["letters"].answers, strict=True):

@@ -14,7 +14,8 @@ from pathlib import Path
 
 REPORTS = Path("_build/reports")
 SAVED = Path("notebooks/results/benchmarks")
-PACKAGES = ("jax", "ott-jax", "pot", "geomloss", "scipy", "torch", "optax")
+PACKAGES = ("jax", "ott-jax", "pot", "geomloss", "scipy", "torch", "torchcfm", "optax",
+            "equinox")
 
 
 def machine() -> str:

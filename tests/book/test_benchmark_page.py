@@ -16,7 +16,8 @@ def cell(n, gain, peer="OTT-JAX"):
     seconds = {"otlab": 0.5} | ({peer: 0.5 * gain} if gain else {})
     return {"n": n, "clouds": "gaussians", "d": 2, "epsilon": 0.1, "seconds": seconds,
             "processor seconds": seconds, "error": dict.fromkeys(seconds, 9e-4),
-            "best peer": peer if gain else None, "speed-up": gain, "speed-up, processor": gain}
+            "best peer": peer if gain else None, "speed-up": gain, "speed-up, processor": gain,
+            "left out, predicted seconds": {}}
 
 
 def whole(rows):
@@ -42,3 +43,23 @@ def test_every_saved_report_has_its_stamp_and_its_place():
         data = json.loads(path.read_text())
         assert data["rows"] and data["date"] and data["machine"] and "jax" in data["versions"]
     assert benchmarks.page(SAVED).count("otlab-footer") == len(list(SAVED.glob("*.json"))) > 0
+
+
+def flow_row(kind, gains, **more):
+    """A row of the flows report: ours, and one valid peer at rate 100; another pairs nothing."""
+    rate = {f"otlab, {k}": 100 * g for k, g in gains.items()} | {"peer": 100.0, "idle": 500.0}
+    return {"kind": kind, "problem": "digits", "unit": "steps", "rate": rate,
+            "processor rate": rate, "best peer": "peer", "valid peers": ["peer"],
+            "gain": {f"otlab, {k}": {"clock": g, "processor": g} for k, g in gains.items()}, **more}
+
+
+def test_flows_tell_gains_losses_and_peers_that_pair_nothing(tmp_path):
+    rows = [flow_row("training", {"fit": 3.0, "step": 0.5}), flow_row("sampling", {"sample": 0.7}),
+            flow_row("pairing", {"look-up": 2.0}, once={"otlab, look-up": 0.8},
+                     alignment={"otlab, look-up": 0.3, "peer": 0.28, "idle": 0.001})]
+    (tmp_path / "flows.json").write_text(json.dumps(whole(rows) | {"load": 7.5}))
+    text = benchmarks.page(tmp_path)
+    assert "ours is 0.7 to 3.0" in text and "The load was 7.5" in text
+    assert "0.5 ×" in text and "idle <small>pairs nothing</small>" in text
+    assert "otlab, look-up needs its potential first: 800 ms of the processor, once" in text
+    assert text.count("otlab-claims") == 3 and "0.280" in text

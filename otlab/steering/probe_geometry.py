@@ -78,7 +78,10 @@ def newton_probe(z, y, *, C: float, tol: float = 1e-6, most: int = 50) -> Probe:
     s = C * np.where(y == 1, n / (2 * y.sum()), n / (2 * (n - y.sum())))
     turn = None
     if n < d:                                  # coordinates in the span: Z = U S V^T, n numbers
-        u, size, turn = np.linalg.svd(z, full_matrices=False)
+        squares, u = np.linalg.eigh(z @ z.T)
+        kept = squares > 1e-10 * squares[-1]
+        size, u = np.sqrt(squares[kept]), u[:, kept]
+        turn = (u / size).T @ z
         x = np.c_[u * size, np.ones(n)]
     else:
         x = np.c_[z, np.ones(n)]

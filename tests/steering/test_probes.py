@@ -41,6 +41,9 @@ def test_oracle_area_is_the_share_of_ordered_pairs():
     pairs = s[y == 1][:, None] > s[y == 0][None]
     assert area_under_curve(s, y) == pytest.approx(pairs.mean())
     assert area_under_curve(3 * s + 7, y) == pytest.approx(pairs.mean())
+    assert area_under_curve([1, 1, 2], [1, 0, 0]) == 0.25           # a tie is half in order
+    with pytest.raises(ValueError, match="both of them"):
+        area_under_curve(s, np.ones(50))
 
 
 def test_oracle_orthogonal_tasks_do_not_transfer_and_opposite_ones_invert():

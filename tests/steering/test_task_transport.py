@@ -20,7 +20,8 @@ def planted(**options):
 @given(st.integers(0, 99))
 def test_oracle_gaussian_map_carries_moments(seed):
     rng = np.random.default_rng(seed)
-    a, b = rng.normal(size=(300, 5)) @ rng.normal(size=(5, 5)), rng.normal(size=(200, 5)) + 3
+    mix = np.linalg.qr(rng.normal(size=(5, 5)))[0] * [0.5, 0.8, 1.0, 2.0, 3.0]
+    a, b = rng.normal(size=(300, 5)) @ mix, rng.normal(size=(200, 5)) + 3
     moved = tr.gaussian_map(a, b, shrink=1e-6)(a)
     np.testing.assert_allclose(moved.mean(0), b.mean(0), atol=1e-6)
     np.testing.assert_allclose(np.cov(moved.T), np.cov(b.T), atol=1e-2)

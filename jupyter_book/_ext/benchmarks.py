@@ -29,8 +29,14 @@ def stamp(data: dict) -> str:
     """Date, machine, versions and command of a saved run."""
     versions = ", ".join(f"{k} {v}" for k, v in data["versions"].items())
     return raw(f'<p class="otlab-footer"><small>{html.escape(data["date"])}; '
-               f'{html.escape(data["machine"])}; {html.escape(versions)}; '
+               f'{html.escape(data["machine"])}{beside(data)}; {html.escape(versions)}; '
                f'<code>{html.escape(data["command"])}</code></small></p>')
+
+
+def beside(data: dict) -> str:
+    """What ran beside the last cell, if anything did: then only a row's own ratio is fair."""
+    load = data.get("load") or 0
+    return f" at a load of {load:g}: compare seconds within a row only" if load > 2 else ""
 
 
 def seconds(value: float) -> str:

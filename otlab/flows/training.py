@@ -49,19 +49,26 @@ def init(model, optimizer: optax.GradientTransformation) -> TrainState:
     return TrainState(model, optimizer.init(params), jnp.zeros((), jnp.int32), optimizer)
 
 
-def step(key, state: TrainState, *batch: Array, objective=FLOW_MATCHING):
+def step(key, state: TrainState, *batch: Array, objective=FLOW_MATCHING,
+         block: int | None = None):
     """One gradient step on objective(key, model, *batch); pure: wrap it in eqx.filter_jit.
 
     Args:
         key: PRNG key of what the objective draws, such as the times.
         state: from `init` or the step before.
         batch: x0, x1 (n, ...), paired, and a condition (n, ...) when the model takes one.
+        objective: a mean over rows, where `block` is given.
+        block: None, or the rows differentiated at a time, a divisor of n; each block has a key of
+            its own, the step is that of their mean gradient. Bounds memory; blocks that fit into
+            the cache make U-Nets faster on a CPU (32 images of 8 x 8: 1.9 times, batch 256).
 
     Returns (state, info) with info = {"loss", "gradient_norm"}.
     """
     params, static = eqx.partition(state.model, eqx.is_inexact_array)
-    value, grads = jax.value_and_grad(
-        lambda params: objective(key, eqx.combine(params, static), *batch))(params)
+    slope = jax.value_and_grad(
+        lambda params, key, rows: objective(key, eqx.combine(params, static), *rows))
+    value, grads = (slope(params, key, batch) if block is None
+                    else _mean_over_blocks(slope, params, key, batch, block))
     with jax.numpy_dtype_promotion("standard"):    # optax mixes int32 counters with floats
         updates, opt_state = state.optimizer.update(grads, state.opt_state, params)
     model = eqx.combine(optax.apply_updates(params, updates), static)
@@ -70,8 +77,26 @@ def step(key, state: TrainState, *batch: Array, objective=FLOW_MATCHING):
     return TrainState(model, opt_state, state.count + 1, state.optimizer), info
 
 
+def _mean_over_blocks(slope, params, key, rows, block):
+    """Mean of slope(params, key, rows) over blocks of rows, one block in memory at a time."""
+    n = len(rows[0])
+    if positive_int("block", block) > n or n % block:
+        raise ValueError(f"block={block} does not divide a batch of {n} rows; take a divisor.")
+    count = n // block
+    # Every count-th row: rows laid out over devices stay where they are.
+    parts = tuple(x.reshape(block, count, *x.shape[1:]).swapaxes(0, 1) for x in rows)
+
+    def add(total, part):
+        return jax.tree.map(jnp.add, total, slope(params, *part)), None
+
+    zero = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype),
+                        jax.eval_shape(slope, params, key, tuple(x[0] for x in parts)))
+    total, _ = jax.lax.scan(add, zero, (jax.random.split(key, count), parts))
+    return jax.tree.map(lambda z: z / count, total)
+
+
 def fit(key, model, pairs, *, steps: int, batch: int, rate, ema=None,
-        objective=FLOW_MATCHING, decay: float = 0.0) -> Fit:
+        objective=FLOW_MATCHING, decay: float = 0.0, block: int | None = None) -> Fit:
     """Train on `steps` batches in one compiled loop: Adam, cosine-decayed to zero.
 
     Args:
@@ -90,6 +115,7 @@ def fit(key, model, pairs, *, steps: int, batch: int, rate, ema=None,
         objective: what is minimised, a function (key, model, *batch) -> scalar; a function is
             compiled anew each time it is made, an eqx.Module such as `FlowMatching` is not.
         decay: decoupled weight decay of AdamW.
+        block: None, or the rows differentiated at a time; see `step`.
 
     Returns:
         Fit(model, losses). `jax.vmap`-able over keys, models and pairs; see `fit_many`. For runs
@@ -101,7 +127,7 @@ def fit(key, model, pairs, *, steps: int, batch: int, rate, ema=None,
     Source: sheet of arXiv 2506.05526, section 3.7.
     """
     settings = check_settings(steps, batch, rate, ema)
-    return _fit(key, model, check_pairs(pairs), *settings, objective, decay)
+    return _fit(key, model, check_pairs(pairs), *settings, objective, decay, block)
 
 
 def fit_many(keys, models, pairs, *, steps: int, batch: int, rate, ema=None,
@@ -148,16 +174,17 @@ def _fit_many(keys, models, pairs, steps, batch, rate, ema, objective, decay):
 
 
 @eqx.filter_jit
-def _fit(key, model, pairs, steps, batch, rate, ema, objective, decay):
+def _fit(key, model, pairs, steps, batch, rate, ema, objective, decay, block=None):
     # Behind the barrier steps is no constant: rounding is that of a run in pieces, `runs.train`.
     unfolded = jax.lax.optimization_barrier(jnp.asarray(steps, jnp.float32))
     state = begin(model, steps=unfolded, rate=rate, ema=ema, decay=decay)
-    state, losses = advance(key, state, pairs, count=steps, batch=batch, objective=objective)
+    state, losses = advance(key, state, pairs, count=steps, batch=batch, objective=objective,
+                            block=block)
     return Fit(finished(state), losses)
 
 
 def advance(key, state: TrainState, pairs, *, count: int, batch: int, objective=FLOW_MATCHING,
-            place=lambda rows: rows):
+            place=lambda rows: rows, block: int | None = None):
     """`count` steps of a run begun with `begin`, as one lax.scan: (state, losses (count,)).
 
     Batches and times come from fold_in(key, number of the step), so that a run in pieces is the
@@ -174,7 +201,7 @@ def advance(key, state: TrainState, pairs, *, count: int, batch: int, objective=
         else:
             chosen = jax.random.randint(key_pairs, (batch,), 0, len(pairs[0]))
             rows = tuple(x[chosen] for x in pairs)
-        state, info = step(key_step, state, *place(rows), objective=objective)
+        state, info = step(key_step, state, *place(rows), objective=objective, block=block)
         return eqx.filter(state, eqx.is_array), info["loss"]
 
     arrays, losses = jax.lax.scan(body, arrays, length=count)

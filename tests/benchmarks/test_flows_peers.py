@@ -123,9 +123,9 @@ def test_training(name):
     pairs, key = Independent(y, BATCH), jax.random.key(1)
     one = eqx.filter_jit(lambda key, state: training.step(key, state, *pairs(key)))
 
-    def whole():
-        return np.asarray(training.fit(key, velocity, pairs, steps=STEPS, batch=BATCH,
-                                       rate=RATE).losses)
+    def whole(block=None):
+        return np.asarray(training.fit(key, velocity, pairs, steps=STEPS, batch=BATCH, rate=RATE,
+                                       block=block).losses)
 
     def by_steps():
         state, losses = training.begin(velocity, steps=STEPS, rate=RATE), []
@@ -135,6 +135,8 @@ def test_training(name):
         return np.asarray(jnp.stack(losses))
 
     runs = {"otlab, fit": whole, "otlab, step": by_steps}
+    if "U-Net" in name:
+        runs["otlab, fit, block of 32"] = lambda: whole(32)
     for compiled in (False, True)[:1 + COMPILED]:
         run = peer.trainer(velocity, y, BATCH, RATE, compiled=compiled)
         runs["TorchCFM, compiled" if compiled else "TorchCFM"] = lambda run=run: run(STEPS)

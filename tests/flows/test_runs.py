@@ -146,6 +146,7 @@ def test_failure_nothing_readable_is_said_and_nothing_is_overwritten(interrupted
 @pytest.mark.parametrize("change, sentence", [
     ({"batch": 32}, "batch was 16 there and is 32 here"), ({"rate": 2e-2}, "rate was float32 0.0"),
     ({"steps": 60}, "steps was 50"), ({"ema": None}, "ema was"), ({"decay": 0.0}, "decay was"),
+    ({"block": 4}, "block was None there and is 4"),
     ({"objective": FlowMatching(times=LogitNormal(0.5))}, "objective was"),
     ({"key": jax.random.key(8)}, "key was"), ({"pairs": 1.0}, "pairs was"),
     ({"weights": 1.0}, "first weights was"),
@@ -202,6 +203,10 @@ for a, b, c in zip(*(jax.tree.leaves(t.model.mlp.layers[0].weight) for t in (fit
     np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
     np.testing.assert_array_equal(a, c)
 np.testing.assert_allclose(fit.losses, one.losses, rtol=1e-4)
+
+blocks = dict(SETTINGS, steps=4, every=4, block=8)
+shared, alone = (runs.train(key, model, pairs, **blocks, mesh=m) for m in (mesh, None))
+np.testing.assert_allclose(shared.losses, alone.losses, rtol=1e-4)
 
 from otlab.flows.runs.loop import OverDevices
 rows = jax.jit(OverDevices(mesh))((np.ones((16, 2), np.float32),))[0]

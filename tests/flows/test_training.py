@@ -136,6 +136,38 @@ def test_invariant_stack_and_unstack(seed):
         np.testing.assert_array_equal(model.A, back.A)
 
 
+@pytest.mark.parametrize("block", [64, 16])
+def test_oracle_a_step_in_blocks_is_the_step_of_all_rows(pairs, key, block):
+    """With an objective that draws nothing, blocks change rounding alone."""
+    def objective(key, model, x0, x1):
+        return jnp.mean(jnp.sum((jax.vmap(lambda x: model(0.0, x))(x0) - x1) ** 2, axis=1))
+
+    state = training.init(Velocity(2, width=8, depth=1, key=key), optax.sgd(0.1))
+    run = eqx.filter_jit(training.step)
+    whole, info = run(key, state, pairs[0][:64], pairs[1][:64], objective=objective)
+    parts, same = run(key, state, pairs[0][:64], pairs[1][:64], objective=objective, block=block)
+    for a, b in zip(jax.tree.leaves(eqx.filter(whole.model, eqx.is_array)),
+                    jax.tree.leaves(eqx.filter(parts.model, eqx.is_array)), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+    for name in ("loss", "gradient_norm"):
+        assert float(info[name]) == pytest.approx(float(same[name]), rel=1e-5)
+
+
+def test_invariant_blocks_draw_times_of_their_own(pairs, key):
+    """Four blocks of equal rows see four sets of times, where one block sees one."""
+    seen = []
+
+    def objective(key, model, x0, x1):
+        jax.debug.callback(lambda t: seen.append(float(t)), jax.random.uniform(key))
+        return jnp.sum(model.b**2)
+
+    state = training.init(zero_field(), optax.sgd(0.1))
+    eqx.filter_jit(training.step)(key, state, pairs[0][:8], pairs[1][:8], objective=objective,
+                                  block=2)
+    jax.effects_barrier()
+    assert len(set(seen)) == 4
+
+
 def test_gradient_of_the_loss_matches_finite_differences(pairs, key, float64):
     x0, x1 = (jnp.asarray(np.asarray(x[:16]), jnp.float64) for x in pairs)
 
@@ -156,6 +188,8 @@ def test_failure_sentences(pairs, key):
             fit(key, zero_field(), pairs, **(good | bad))
     with pytest.raises(ValueError, match="paired row by row.*partners"):
         fit(key, zero_field(), (x0, x1[:7]), **good)
+    with pytest.raises(ValueError, match="block=3 does not divide a batch of 8"):
+        fit(key, zero_field(), pairs, **good, block=3)
     with pytest.raises(ValueError, match="x1 holds NaN"):
         fit(key, zero_field(), (x0, x1.at[3].set(jnp.nan)), **good)
     with pytest.raises(ValueError, match="2 of everything"):

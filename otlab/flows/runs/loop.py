@@ -23,12 +23,13 @@ from otlab.flows.training import (
 
 
 def train(key, model, pairs, *, steps: int, batch: int, rate, ema=None, objective=FLOW_MATCHING,
-          decay: float = 0.0, folder=None, every: int = 1_000, mesh: Mesh | None = None,
-          report: Callable[[int, float], None] | None = None) -> Fit:
+          decay: float = 0.0, block: int | None = None, folder=None, every: int = 1_000,
+          mesh: Mesh | None = None, report: Callable[[int, float], None] | None = None) -> Fit:
     """Train as `training.fit` does, in compiled pieces of `every` steps; the weights are the same.
 
     Args:
-        key, model, pairs, steps, batch, rate, ema, objective, decay: as in `training.fit`.
+        key, model, pairs, steps, batch, rate, ema, objective, decay, block: as in
+            `training.fit`; with a mesh its devices share each block.
         folder: None, or where the run keeps its last two checkpoints, one after each piece. A
             run that was cut off goes on from the newest whole one, and so loses at most one
             piece; a finished one is read back. Needs orbax, the extra `train`.
@@ -56,7 +57,7 @@ def train(key, model, pairs, *, steps: int, batch: int, rate, ema=None, objectiv
             "model": shapes(model), "first weights": digest(model), "key": describe(key),
             "pairs": describe(pairs), "steps": steps, "batch": batch, "rate": describe(rate),
             "ema": describe(ema), "decay": describe(float(decay)),
-            "objective": describe(objective)})
+            "objective": describe(objective), "block": block})
     state, losses = begin(model, steps=steps, rate=rate, ema=ema, decay=decay), np.zeros(0)
     place = as_it_is
     if mesh is not None:
@@ -67,7 +68,7 @@ def train(key, model, pairs, *, steps: int, batch: int, rate, ema=None, objectiv
         state, losses = checkpoints.newest(state) or (state, losses)
     while len(losses) < steps:
         count = min(every, steps - len(losses))
-        state, new = _piece(key, state, pairs, count, batch, objective, place)
+        state, new = _piece(key, state, pairs, count, batch, objective, place, block)
         new = np.asarray(new)
         if not np.isfinite(new).all():
             first = len(losses) + int(np.argmax(~np.isfinite(new)))
@@ -99,8 +100,9 @@ class OverDevices(eqx.Module):
 
 
 @eqx.filter_jit
-def _piece(key, state, pairs, count, batch, objective, place):
-    return advance(key, state, pairs, count=count, batch=batch, objective=objective, place=place)
+def _piece(key, state, pairs, count, batch, objective, place, block=None):
+    return advance(key, state, pairs, count=count, batch=batch, objective=objective, place=place,
+                   block=block)
 
 
 _finished = eqx.filter_jit(finished)

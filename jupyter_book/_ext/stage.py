@@ -18,6 +18,7 @@ ROOMS = {
     "core": "What every room uses: costs, data, networks, statistics, devices.",
     "couplings": "Who is paired with whom: solvers that return potentials and sample pairs.",
     "flows": "Velocities learnt on those pairs: paths, training, sampling, measures of quality.",
+    "steering": "Moving a network's activations: a language model, hooks, maps, probes.",
     "lab": "Around the chapters: sliders, figures, claims, checks, runs and sweeps.",
 }
 MARK = "% claims: the build puts the tables of all chapters here"

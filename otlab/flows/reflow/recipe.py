@@ -136,7 +136,7 @@ class Recipe(eqx.Module):
         return WithDropout(loss, jnp.asarray(self.dropout, jnp.float32)) if self.dropout else loss
 
     def training(self, generated, inverted=None, *, batch: int) -> dict:
-        """Arguments of `training.fit`: fit(key, model, steps=…, rate=…, **recipe.training(…))."""
+        """What `training.fit` takes by name besides steps and rate: pairs, batch, objective."""
         pairs = Mixture(generated, inverted, share=self.share, batch=batch, anneal=self.anneal)
         return {"pairs": pairs, "batch": batch, "objective": self.objective}
 

@@ -88,11 +88,11 @@ def one_bit(answer: Callable) -> None:
     """
     rng = np.random.default_rng(3)
     for gap in (-3.0, -0.7, 0.2, 1.0, 2.5):
-        true, false = rng.normal(size=(2, 4_000)) + np.array([[gap], [0.0]])
-        A = _area(np.r_[true, false], np.repeat([1, 0], 4_000))
+        true, false = rng.normal(size=(2, 2_000)) + np.array([[gap], [0.0]])
+        A = _area(np.r_[true, false], np.repeat([1, 0], 2_000))
         want = np.mean((true > false) == (A > 0.5))
         got = float(_shape(answer(A), (), "one probability for an AUROC"))
         _demand(abs(got - want) < 0.03, f"at AUROC {A:.2f} a pair shows the right way in "
                 f"{want:.2f} of draws; yours says {got:.2f}. AUROC is itself a chance about "
                 "one true and one false example.")
-    print("one_bit: as in 4,000 drawn pairs, for five probes.")
+    print("one_bit: as in 2,000 drawn pairs, for five probes.")

@@ -33,7 +33,8 @@ def pooled_probe(data: Data, *, kind: str = "l2", C: float = 3e-3) -> Probe:
     return probe(z, y, kind=kind, C=C)
 
 
-def gated_mixture(data: Data, probes: Mapping[str, Probe], *, penalty: float = 1.0) -> Mixture:
+def gated_mixture(data: Data, probes: Mapping[str, Probe], *, penalty: float = 1.0,
+                  steps: int = 300) -> Mixture:
     r"""The gate that makes the mixture of given probes predict truth best on all of `data`.
 
     Minimises mean_i log(1 + exp(-(2 y_i - 1) score(z_i))) + penalty |G|^2 / (2 n), from equal
@@ -41,6 +42,7 @@ def gated_mixture(data: Data, probes: Mapping[str, Probe], *, penalty: float = 1
 
     Args:
         data: name -> (z (n, d), y (n,)), standardised, the tasks of `probes`.
+        steps: of L-BFGS, at most.
     """
     from scipy.optimize import minimize
 
@@ -59,11 +61,12 @@ def gated_mixture(data: Data, probes: Mapping[str, Probe], *, penalty: float = 1
         return value, (pull.T @ x / n + penalty * G / n).ravel()
 
     found = minimize(loss, np.zeros(len(experts) * x.shape[1]), jac=True, method="L-BFGS-B",
-                     options={"maxiter": 300})
+                     options={"maxiter": steps})
     return Mixture(experts, found.x.reshape(len(experts), -1))
 
 
-def leave_one_out(train: Data, test: Data, *, C: float | Mapping[str, float] = 3e-3) -> dict:
+def leave_one_out(train: Data, test: Data, *, C: float | Mapping[str, float] = 3e-3,
+                  steps: int = 300) -> dict:
     """AUROC on every task u, (T,) each, of what may and may not see u.
 
     "in task": the probe of u.   "best foreign": of the probes of the others, whichever does best
@@ -72,6 +75,7 @@ def leave_one_out(train: Data, test: Data, *, C: float | Mapping[str, float] = 3
 
     Args:
         train, test: standardised data, as `probe_geometry.standardised` gives them.
+        steps: of fitting each gate, at most.
     """
     names = list(train)
     cost = C if isinstance(C, Mapping) else dict.fromkeys(names, C)
@@ -80,7 +84,7 @@ def leave_one_out(train: Data, test: Data, *, C: float | Mapping[str, float] = 3
     for u in names:
         z, y = test[u]
         others = {t: train[t] for t in names if t != u}
-        mixture = gated_mixture(others, probes)
+        mixture = gated_mixture(others, probes, steps=steps)
         middle = float(np.exp(np.mean([np.log(cost[t]) for t in others])))
         found["in task"].append(area_under_curve(probes[u](z), y))
         found["best foreign"].append(max(area_under_curve(probes[t](z), y) for t in others))

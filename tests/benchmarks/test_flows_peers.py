@@ -154,6 +154,9 @@ def test_sampling(name):
     x0 = np.asarray(jax.random.normal(jax.random.key(2), (n, *y.shape[1:])))
     ours, theirs = jnp.asarray(x0), torch.tensor(x0)
     runs = {"otlab, sample": lambda: np.asarray(sampling.sample(velocity, ours, steps=EULER))}
+    if "U-Net" in name:
+        runs["otlab, sample, block of 32"] = lambda: np.asarray(
+            sampling.sample(velocity, ours, steps=EULER, block=32))
     for compiled in (False, True)[:1 + COMPILED]:
         runs |= {k: lambda run=run: run(theirs).numpy()
                  for k, run in peer.samplers(velocity, EULER, compiled=compiled).items()}

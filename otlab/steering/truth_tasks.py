@@ -27,8 +27,8 @@ class Statements:
     """Sentences of one task.
 
     texts: n sentences.   y: (n,), 1 where true.
-    groups: (n,), "table:item"; what shares a group (a statement, its twin, its negation) must
-        stand on one side of a split.
+    groups: (n,), "table:items"; what shares a group (a statement, its twin, the couple that lends
+        the false partner, their negations) must stand on one side of a split.
     """
 
     name: str
@@ -104,26 +104,32 @@ def sources() -> dict[str, str]:
             for name, t in _document()["tables"].items()}
 
 
-def mispaired(partners: Sequence[str], rng) -> list[str]:
-    """The same partners in another order, none where it was.
+def couples(partners: Sequence[str], rng) -> list[tuple[int, int]]:
+    """Items two by two, at random, with different partners; in false statements they swap them.
 
-    Every word then occurs as often in false statements as in true ones, so that words alone say
-    nothing about truth.
+    Among the four statements of a couple every word is as common in lies as in truths. Were false
+    partners merely permuted over all items, a word that was true in training could only be false
+    in the test, and a probe of words would be right upside down.
 
     Raises:
-        ValueError: when more than half of the partners are one and the same.
+        ValueError: for an odd number, or when more than half of the partners are the same.
     """
+    n = len(partners)
     _, counts = np.unique(list(partners), return_counts=True)
-    if 2 * counts.max() > len(partners):
-        raise ValueError(f"{counts.max()} of {len(partners)} partners are the same: some statement "
-                         "would stay true.")
-    order = list(rng.permutation(len(partners)))
-    for i in range(len(order)):
-        while partners[order[i]] == partners[i]:
-            j = int(rng.integers(len(order)))
-            if partners[order[j]] != partners[i] and partners[order[i]] != partners[j]:
-                order[i], order[j] = order[j], order[i]
-    return [partners[k] for k in order]
+    if n % 2 or 2 * counts.max() > n:
+        raise ValueError(f"couples wants an even number of items, at most half of them with one "
+                         f"partner; got {n}, {counts.max()} of them alike.")
+    order = rng.permutation(n).reshape(-1, 2)
+
+    def alike(pair):
+        return partners[pair[0]] == partners[pair[1]]
+
+    for pair in order:
+        while alike(pair):
+            other = order[rng.integers(len(order))]
+            if partners[pair[1]] not in (partners[other[0]], partners[other[1]]):
+                pair[1], other[0] = other[0], pair[1]
+    return [(int(i), int(j)) for i, j in order]
 
 
 def in_words(n: int) -> str:
@@ -150,13 +156,13 @@ def statements(*, seed: int = 0) -> dict[str, Statements]:
 
 
 def _twins(name, template, table, rng) -> Statements:
-    pairs = table[:SIZES[name]]
-    wrong = mispaired([b for _, b in pairs], rng)
+    items = table[:SIZES[name]]
     texts, y, groups = [], [], []
-    for (a, b), other in zip(pairs, wrong, strict=True):
-        texts += [template.format(a, b), template.format(a, other)]
-        y += [1, 0]
-        groups += [f"{name}:{a}"] * 2
+    for pair in couples([b for _, b in items], rng):
+        (a, b), (c, d) = (items[k] for k in pair)
+        texts += [template.format(*parts) for parts in ((a, b), (a, d), (c, d), (c, b))]
+        y += [1, 0, 1, 0]
+        groups += [f"{name}:{a} {c}"] * 4
     return Statements(name, tuple(texts), np.array(y), np.array(groups))
 
 

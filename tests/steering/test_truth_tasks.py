@@ -38,10 +38,13 @@ def test_invariant_sizes_balance_and_words():
     assert {name: len(s.texts) for name, s in found.items()} == {
         name: 2 * n for name, n in tt.SIZES.items()}
     for s in found.values():
-        assert s.y.mean() == 0.5 and set(Counter(s.groups).values()) == {2}
-        words = [Counter(w for t, y in zip(s.texts, s.y, strict=True) if y == k
-                         for w in t.lower().strip(".").split()) for k in (0, 1)]
-        assert words[0] == words[1], f"words alone give {s.name} away"
+        size = 2 if s.name == "larger than" else 4
+        assert s.y.mean() == 0.5 and set(Counter(s.groups).values()) == {size}
+        words = {}
+        for text, y, group in zip(s.texts, s.y, s.groups, strict=True):
+            words.setdefault((group, y), Counter()).update(text.lower().strip(".").split())
+        for group in set(s.groups):
+            assert words[group, 0] == words[group, 1], f"words alone give {group} away"
     again = tt.statements()
     assert all(again[k].texts == found[k].texts for k in found)
     assert tt.statements(seed=1)["cities"].texts != found["cities"].texts
@@ -49,14 +52,15 @@ def test_invariant_sizes_balance_and_words():
 
 @settings(max_examples=30, deadline=None)
 @given(st.lists(st.sampled_from("abcde"), min_size=6, max_size=30), st.integers(0, 99))
-def test_invariant_mispairing(partners, seed):
-    if 2 * max(Counter(partners).values()) > len(partners):
-        with pytest.raises(ValueError, match="stay true"):
-            tt.mispaired(partners, np.random.default_rng(seed))
+def test_invariant_couples(partners, seed):
+    rng = np.random.default_rng(seed)
+    if len(partners) % 2 or 2 * max(Counter(partners).values()) > len(partners):
+        with pytest.raises(ValueError, match="even number"):
+            tt.couples(partners, rng)
         return
-    wrong = tt.mispaired(partners, np.random.default_rng(seed))
-    assert Counter(wrong) == Counter(partners)
-    assert all(a != b for a, b in zip(wrong, partners, strict=True))
+    pairs = tt.couples(partners, rng)
+    assert sorted(k for pair in pairs for k in pair) == list(range(len(partners)))
+    assert all(partners[i] != partners[j] for i, j in pairs)
 
 
 @settings(max_examples=10, deadline=None)

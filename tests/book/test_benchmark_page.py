@@ -59,7 +59,8 @@ def test_flows_tell_gains_losses_and_peers_that_pair_nothing(tmp_path):
                      alignment={"otlab, look-up": 0.3, "peer": 0.28, "idle": 0.001})]
     (tmp_path / "flows.json").write_text(json.dumps(whole(rows) | {"load": 7.5}))
     text = benchmarks.page(tmp_path)
-    assert "ours is 0.7 to 3.0" in text and "The load was 7.5" in text
-    assert "0.5 ×" in text and "idle <small>pairs nothing</small>" in text
+    assert "ours is 0.70 to 3.00" in text and "The load was 7.5" in text
+    assert "slower in sampling of digits (0.70)." in text
+    assert "0.50 ×" in text and "idle <small>pairs nothing</small>" in text
     assert "otlab, look-up needs its potential first: 800 ms of the processor, once" in text
     assert text.count("otlab-claims") == 3 and "0.280" in text

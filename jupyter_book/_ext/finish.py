@@ -17,6 +17,10 @@ LOADS = (
 )
 STYLE_LOADS = re.compile(r"url\(\s*[\"']?([^\"')]+)|@import\s+[\"']([^\"']+)", re.I)
 
+# A rule of the theme's style sheet that gives one icon, under one or more names, its glyph.
+ICON = re.compile(r'((?:\.fa-[a-z0-9-]+,?)+)\{--fa:"[^"]*"\}')
+ICON_NAME = re.compile(r"fa-[a-z0-9-]+")
+
 
 def finish(root: Path, out: Path) -> None:
     """Make the built pages light, accessible and self-contained.
@@ -27,7 +31,7 @@ def finish(root: Path, out: Path) -> None:
     lighten(out)
     for page in out.rglob("*.html"):
         text = page.read_text("utf-8")
-        mended = mend(text)
+        mended = mend(text, searches=page.name == "search.html")
         if mended != text:
             page.write_text(mended, "utf-8")
     for notebook in notebooks(root):  # the download button gives the notebook as it is in git
@@ -42,10 +46,16 @@ def finish(root: Path, out: Path) -> None:
 
 
 def lighten(out: Path) -> None:
-    """Icons come from the web font, so the 1.5 MB script that draws them again is emptied."""
+    """Without source maps, the 1.5 MB script that draws the icons again, and idle icon names."""
     script = out / "_static" / "scripts" / "fontawesome.js"
     if script.is_file():
         script.write_text("/* icons come from the web font */\n")
+    theme = out / "_static" / "styles" / "pydata-sphinx-theme.css"
+    if theme.is_file():
+        used = {name for text in [*out.rglob("*.html"), *(out / "_static").rglob("*.js")]
+                for name in re.findall(r"\bfa-[a-z0-9-]+", text.read_text("utf-8"))}
+        theme.write_text(ICON.sub(lambda rule: rule[0] if used & set(ICON_NAME.findall(rule[1]))
+                                  else "", theme.read_text("utf-8")), "utf-8")
     for extra in (out / "_static").rglob("*.map"):
         extra.unlink()
     for text in (out / "_static").rglob("*.js"):
@@ -68,13 +78,19 @@ MENDED = (
 )
 
 
-def mend(text: str) -> str:
-    """A page with the known accessibility slips put right, and no script in its way."""
+SEARCH = re.compile(r'<script (src="[^"]*(?:searchtools|language_data|searchindex)\.js"[^>]*>)'
+                    r"(</script>)")
+
+
+def mend(text: str, searches: bool) -> str:
+    """A page with the known accessibility slips put right, and no script in its way.
+
+    The theme gives every page the search index, a quarter of a megabyte that only the search page
+    reads: it stays there, and waits for the text.
+    """
     for wrong, right in MENDED:
         text = text.replace(wrong, right)
-    # The search index must not hold up the page: it is read once the text is there.
-    return re.sub(r'<script (src="[^"]*(?:searchtools|language_data|searchindex)\.js")',
-                  r"<script defer \1", text)
+    return SEARCH.sub(r"<script defer \1\2" if searches else "", text)
 
 
 def outside(out: Path) -> list[str]:

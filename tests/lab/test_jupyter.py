@@ -98,7 +98,7 @@ def test_lab_answers_with_its_token_only_and_stops_in_order(tmp_path, monkeypatc
         assert token not in arguments
     finally:
         process.terminate()  # as a service manager or `kill` does
-        rest = process.communicate(timeout=60)[0]
+        rest = process.communicate(timeout=300)[0]
     assert process.returncode == 0, rest
     assert "Traceback" not in rest
     assert list((tmp_path / "home").iterdir()) == []

@@ -55,7 +55,7 @@ def otlab(*arguments: str, notebooks: Path, cwd: Path, **settings) -> subprocess
                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **settings)
 
 
-def wait_for(process: subprocess.Popen, condition, seconds: float = 120) -> None:
+def wait_for(process: subprocess.Popen, condition, seconds: float = 300) -> None:
     """Until condition() holds; fails with what the process said when it ends before."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:

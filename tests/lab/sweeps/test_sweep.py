@@ -255,7 +255,7 @@ def test_ctrl_c_keeps_finished_runs(chapter, tmp_path):
     wait_for(process, lambda: "14" in log.read_text()
              and len(list(runs.glob("*/result.json"))) == 2)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the workers too
-    said = process.communicate(timeout=60)[0]
+    said = process.communicate(timeout=300)[0]
     assert process.returncode == 130 and "the same command goes on from there" in said, said
     assert "Traceback" not in said and "distributed" not in said
     assert sorted(pd.read_csv(tmp_path / "out" / "table.csv")["n"].unique()) == [3, 4]

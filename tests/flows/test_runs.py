@@ -1,5 +1,7 @@
 """Runs in pieces: the weights of one piece, through kills, torn files and eight devices."""
 
+import errno
+import os
 import signal
 import subprocess
 import sys
@@ -17,7 +19,7 @@ from otlab.core import devices
 from otlab.core.networks import Velocity
 from otlab.flows import runs, training
 from otlab.flows.objectives import FlowMatching, LogitNormal
-from otlab.flows.runs import checkpoints
+from otlab.flows.runs import checkpoints, lock
 
 
 def arrays(tree):
@@ -90,12 +92,59 @@ def test_invariant_a_killed_run_goes_on_to_the_weights_of_an_unbroken_one(
     assert steps_in(tmp_path) == done
     if when == "during":
         assert any("tmp" in p.name for p in tmp_path.iterdir())         # a torn save was left
+    left = (tmp_path / lock.NAME).read_text()          # and the lock's file, which stops nobody
+    assert left.startswith("process ") and f"process {os.getpid()} " not in left
     told = []
     resumed = runs.train(*problem(), **SETTINGS, folder=tmp_path,
                          report=lambda step, loss: told.append(step))
     assert told == [30, 40, 50]                                 # one interval was lost at most
     assert_same_bits(unbroken, resumed)
     assert steps_in(tmp_path) == [40, 50] == sorted(int(p.name) for p in tmp_path.iterdir())
+
+
+SECOND = IMPORT + """
+import sys
+try:
+    runs.train(*problem(), **SETTINGS, folder=sys.argv[1])
+except RuntimeError as refusal:
+    print(refusal)
+"""
+
+
+def test_failure_a_second_process_is_refused_and_told_who_is_there(unbroken, tmp_path):
+    folder, said = tmp_path / "first", []
+
+    def report(step, loss):
+        if step == 20:
+            second = subprocess.run([sys.executable, "-c", SECOND, str(folder)], text=True,
+                                    capture_output=True, timeout=300, check=True)
+            said.append(second.stdout)
+            with pytest.raises(lock.InUse), lock.alone(folder):      # nor twice in one process
+                pass
+
+    first = runs.train(*problem(), **SETTINGS, folder=folder, report=report)
+    assert said[0].startswith(f"folder first is in use: process {os.getpid()} on ")
+    assert "Wait until it ends or stop it" in said[0] and "name another folder" in said[0]
+    assert_same_bits(unbroken, first)
+    assert steps_in(folder) == [40, 50] and not (folder / lock.NAME).exists()
+
+
+def test_invariant_a_lock_ends_with_its_block_and_needs_a_system_that_has_locks(
+        tmp_path, monkeypatch):
+    with pytest.raises(KeyboardInterrupt), lock.alone(tmp_path):
+        raise KeyboardInterrupt
+    import fcntl
+
+    def refuse(file, how):
+        raise OSError(errno.ENOLCK, "no locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with lock.alone(tmp_path):
+        pass
+    monkeypatch.undo()
+    with lock.alone(tmp_path):
+        assert f"process {os.getpid()} on " in (tmp_path / lock.NAME).read_text()
+    assert not list(tmp_path.iterdir())
 
 
 def stop_at(step):

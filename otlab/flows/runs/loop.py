@@ -1,5 +1,6 @@
 """The loop of `training.fit` in pieces: checkpoints between them, batches over every device."""
 
+import contextlib
 from collections.abc import Callable
 
 import equinox as eqx
@@ -11,6 +12,7 @@ from otlab.core import devices
 from otlab.core.networks import positive_int
 from otlab.flows.runs.checkpoints import Checkpoints
 from otlab.flows.runs.fingerprint import describe, digest, shapes
+from otlab.flows.runs.lock import alone
 from otlab.flows.training import (
     FLOW_MATCHING,
     Fit,
@@ -32,7 +34,8 @@ def train(key, model, pairs, *, steps: int, batch: int, rate, ema=None, objectiv
             `training.fit`; with a mesh its devices share each block.
         folder: None, or where the run keeps its last two checkpoints, one after each piece. A
             run that was cut off goes on from the newest whole one, and so loses at most one
-            piece; a finished one is read back. Needs orbax, the extra `train`.
+            piece; a finished one is read back. One process at a time: a second is refused.
+            Needs orbax, the extra `train`.
         every: steps of a piece; may change between sittings, as nothing else may.
         mesh: None, or `core.devices.mesh()`: the rows of each batch are laid out over its
             devices, the model and the pairs are copied to all. Sums then run in another order,
@@ -46,7 +49,8 @@ def train(key, model, pairs, *, steps: int, batch: int, rate, ema=None, objectiv
         ValueError: as `fit`; when the rows of a batch do not divide over the mesh; when the
             folder holds a run with other settings (the first difference is named).
         RuntimeError: when a loss is not finite: nothing is saved from then on, the
-            checkpoints before it stay.
+            checkpoints before it stay. `lock.InUse` when another process trains in the
+            folder.
         ImportError: for a folder without orbax.
     """
     steps, batch, rate, ema = check_settings(steps, batch, rate, ema)
@@ -64,23 +68,31 @@ def train(key, model, pairs, *, steps: int, batch: int, rate, ema=None, objectiv
         _check_rows(key, pairs, batch, mesh)
         place = OverDevices(mesh)
         key, state, pairs = _copied((key, state, pairs), mesh)
-    if checkpoints:
-        state, losses = checkpoints.newest(state) or (state, losses)
-    while len(losses) < steps:
-        count = min(every, steps - len(losses))
-        state, new = _piece(key, state, pairs, count, batch, objective, place, block)
-        new = np.asarray(new)
-        if not np.isfinite(new).all():
-            first = len(losses) + int(np.argmax(~np.isfinite(new)))
-            raise RuntimeError(f"train lost its loss (not finite) at step {first} of {steps}; "
-                               "lower rate (try a tenth) or look at the pairs for huge values. "
-                               "The checkpoints, if any, end before that step.")
-        losses = np.concatenate([losses, new]).astype(new.dtype)
+    with _held(checkpoints):
         if checkpoints:
-            checkpoints.save(state, losses)
-        if report:
-            report(len(losses), float(new.mean()))
+            state, losses = checkpoints.newest(state) or (state, losses)
+        while len(losses) < steps:
+            count = min(every, steps - len(losses))
+            state, new = _piece(key, state, pairs, count, batch, objective, place, block)
+            new = np.asarray(new)
+            if not np.isfinite(new).all():
+                first = len(losses) + int(np.argmax(~np.isfinite(new)))
+                raise RuntimeError(f"train lost its loss (not finite) at step {first} of {steps}; "
+                                   "lower rate (try a tenth) or look at the pairs for huge values. "
+                                   "The checkpoints, if any, end before that step.")
+            losses = np.concatenate([losses, new]).astype(new.dtype)
+            if checkpoints:
+                checkpoints.save(state, losses)
+            if report:
+                report(len(losses), float(new.mean()))
     return Fit(_finished(state), jax.numpy.asarray(losses))
+
+
+def _held(checkpoints):
+    """The run's folder, held by this process; by the first of them when several train as one."""
+    if checkpoints and jax.process_index() == 0:
+        return alone(checkpoints.folder)
+    return contextlib.nullcontext()
 
 
 def as_it_is(rows):

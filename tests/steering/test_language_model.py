@@ -109,6 +109,19 @@ def test_oracle_top_p_keeps_the_smallest_set():
     torch.testing.assert_close(share, torch.tensor([0.625, 0.375, 0.0, 0.0]), atol=0.04, rtol=0)
 
 
+@pytest.mark.parametrize("spread", [0.1, 3.0])
+def test_invariant_a_short_head_chooses_as_the_whole_order_does(spread, monkeypatch):
+    from otlab.steering.language import model as module
+
+    logits = spread * torch.randn(300, 50, generator=torch.Generator().manual_seed(1))
+    chosen = []
+    for head in (4, 50):
+        monkeypatch.setattr(module, "HEAD", head)
+        draw = torch.Generator().manual_seed(0)
+        chosen.append(module._choose(logits, draw, 1.0, 0.6))
+    assert torch.equal(*chosen)
+
+
 def test_invariant_half_precision_runs():
     model = tiny(torch.bfloat16)
     assert model.run(model.tokens(TEXTS)).isfinite().all()

@@ -11,6 +11,8 @@ from torch.nn import functional as F
 
 from otlab.steering.language.carried import carried_file, read_gguf
 
+HEAD = 1024  # likeliest tokens that are ordered first; the rest only where they hold too little
+
 
 @dataclass(frozen=True)
 class Tokens:
@@ -247,7 +249,9 @@ def _choose(logits, draw, temperature, top_p):
         return logits.argmax(-1)
     p = F.softmax(logits.cpu() / temperature, -1)
     if top_p < 1:
-        ordered, index = p.sort(-1, descending=True)
+        ordered, index = p.topk(min(HEAD, p.shape[-1]))
+        if bool((ordered.sum(-1) < top_p).any()):
+            ordered, index = p.sort(-1, descending=True)
         ordered = ordered * (ordered.cumsum(-1) - ordered < top_p)
         p = torch.zeros_like(p).scatter(-1, index, ordered)
     return torch.multinomial(p, 1, generator=draw)[:, 0].to(logits.device)

@@ -1,6 +1,7 @@
 """LinEAS: affine maps of all modules learned together, end to end, with a distributional loss."""
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import torch
@@ -79,7 +80,8 @@ def fit(model, source: Sequence[str], target: Sequence[str], modules: Sequence[s
         ValueError: for fewer than four texts a side, or an unknown optimiser.
         RuntimeError: when the loss is no longer finite.
 
-    Memory: the activations of one batch up to the last loss, kept for the backward pass.
+    Memory: the activations of one batch from the first map to the last loss, kept for the backward
+    pass; the network runs no further.
 
     Source: arXiv 2503.10679, algorithm 1.
     """
@@ -133,7 +135,7 @@ def traces(model, rows, watched, forward, pooling="mean", first=False, weights=N
     """Pooled outputs of the watched modules {name: (n, d)}, moved by `weights` on the way.
 
     The gradient flows through everything. A module that is both moved and watched is watched
-    after the move.
+    after the move. The pass ends at the last of the watched, of which each runs once.
     """
     found = {}
 
@@ -147,13 +149,19 @@ def traces(model, rows, watched, forward, pooling="mean", first=False, weights=N
                 new = new if keep is None else torch.where(keep[..., None], z, new)
             if name in watched:
                 found[name] = pool(new.float(), model.positions, pooling, first=first)
+                if len(found) == len(set(watched)):
+                    raise _Seen
             return None if new is z else new
         return look
 
     names = dict.fromkeys([*(weights or {}), *watched])
-    with hooked(model, {name: visit(name) for name in names}):
+    with suppress(_Seen), hooked(model, {name: visit(name) for name in names}):
         forward(list(rows))
     return found
+
+
+class _Seen(Exception):
+    """Every law is seen: what the network would still compute is not wanted."""
 
 
 @torch.no_grad()

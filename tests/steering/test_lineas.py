@@ -128,6 +128,18 @@ def test_gradient_through_the_network_matches_finite_differences():
         assert float(difference) == pytest.approx(float(slope[k]), rel=0.02, abs=0.02)
 
 
+def test_invariant_the_pass_ends_at_the_last_loss():
+    model, ran = tiny(), []
+    last = dict(model.net.named_modules())[model.blocks[3]]
+    handle = last.register_forward_hook(lambda *_: ran.append(1))
+    try:
+        found = fit(model, SOURCE, TARGET, model.blocks[1:2], losses=model.blocks[1:3], steps=2,
+                    rate=0.05, seed=0)
+        assert not ran[1:] and len(found.losses) == 2    # once, to learn the widths
+    finally:
+        handle.remove()
+
+
 def test_failure_sentences():
     model = tiny()
     settings = dict(steps=2, rate=0.01, seed=0)

@@ -26,7 +26,7 @@ help:  ## say what each target does
 lab: setup  ## open JupyterLab on the contents page of the notebooks
 	@$(PY) -m otlab.lab.cli lab
 
-test: setup  ## run everything that CI runs; a quarter of an hour on two cores
+test: setup  ## run everything that CI runs; some forty minutes on two cores
 	@$(PY) tools/run_tests.py
 
 setup:  ## install the locked versions into .venv (instant when nothing has changed)

@@ -144,7 +144,7 @@ class Jump(eqx.Module):
         return self.model(t, jnp.minimum(t + self.length.astype(x.dtype), 1), x, *condition)
 
 
-def sample(model, x0: Array, *, steps: int = 1, condition=None, block: int = 1024) -> Array:
+def sample(model, x0: Array, *, steps: int = 1, condition=None, block: int | None = None) -> Array:
     """Carry every point of x0 from noise to data in `steps` equal jumps, one evaluation each.
 
     Args:

@@ -69,7 +69,7 @@ class Trajectory(eqx.Module):
 
 
 def sample(model, x0: Array, *, steps: int | None = None, times=None, method="euler",
-           start=0.0, stop=1.0, condition=None, block: int = 1024) -> Array:
+           start=0.0, stop=1.0, condition=None, block: int | None = None) -> Array:
     """Carry every point of x0 along the model from time `start` to `stop`.
 
     Args:
@@ -83,7 +83,8 @@ def sample(model, x0: Array, *, steps: int | None = None, times=None, method="eu
             of your own, a function (v, t, x, dt) -> x such as `Ratio(0.4)`.
         start, stop: times; start=1, stop=0 carries data back to noise.
         condition: None, or what each point is conditioned on, such as labels (n,).
-        block: points integrated at once, which bounds memory; not part of the answer.
+        block: points integrated at once, which bounds memory; not part of the answer. None takes
+            1,024, and on a CPU 32 images (x0 of three axes or more), which fit into its caches.
 
     Returns:
         Points at time `stop`, shape of x0. To differentiate backwards through the
@@ -93,7 +94,8 @@ def sample(model, x0: Array, *, steps: int | None = None, times=None, method="eu
         ValueError: for steps below one, an unknown method, an empty or non-finite x0.
     """
     _check(x0, method)
-    block = positive_int("block", block)
+    images_on_cpu = x0.ndim > 2 and jax.default_backend() == "cpu"
+    block = positive_int("block", (32 if images_on_cpu else 1024) if block is None else block)
     if times is not None:
         grid = times if isinstance(times, eqx.Module) else Grid(_grid(times, steps, x0.dtype))
         return _sample(model, x0, condition, grid, method, block)

@@ -61,7 +61,11 @@ class GroupNorm(eqx.Module):
         self.gain, self.shift = jnp.ones(channels), jnp.zeros(channels)
         self.groups = groups
 
-    def __call__(self, x: Float[Array, "h w c"]) -> Float[Array, "h w c"]:
+    def __call__(self, x: Float[Array, "h w c"], gain=1.0, shift=0.0) -> Float[Array, "h w c"]:
+        """Normalise x, then the affine map of the weights, then `gain` and `shift`, each (c,).
+
+        All three are one factor and one term a channel, `made_once` before the pass over pixels.
+        """
         # Sums over space first: they run along channels, which is how memory lies.
         size = x.shape[-1] // self.groups
         z = x.reshape(-1, x.shape[-1])
@@ -70,9 +74,22 @@ class GroupNorm(eqx.Module):
             of_groups = z.sum(0).reshape(self.groups, size).sum(1) / (len(z) * size)
             return jnp.repeat(of_groups, size)
 
-        z = z - mean(z)
-        z = z * (jax.lax.rsqrt(mean(z**2) + 1e-5) * self.gain) + self.shift
-        return z.reshape(x.shape)
+        centre = mean(z)
+        variance = jnp.maximum(mean(z**2) - centre**2, 0.0)
+        factor = jax.lax.rsqrt(variance + 1e-5) * self.gain
+        term = (self.shift - centre * factor) * gain + shift
+        return (z * made_once(factor * gain) + made_once(term)).reshape(x.shape)
+
+
+def made_once(v: Float[Array, " c"]) -> Float[Array, " c"]:
+    """v itself, kept out of the loop over pixels that uses it.
+
+    On a CPU, XLA would fuse all that makes v into that loop, which then runs on single numbers,
+    five times as slowly. It fuses no product of matrices, so this is one, with the identity.
+    """
+    if jax.default_backend() != "cpu":
+        return v
+    return jnp.matmul(v, jnp.eye(len(v), dtype=v.dtype), precision="highest")
 
 
 class Block(eqx.Module):
@@ -96,7 +113,7 @@ class Block(eqx.Module):
     def __call__(self, x, tau):
         z = self.conv_in(jax.nn.silu(self.norm_in(x)))
         gain, shift = jnp.split(self.film(tau), 2)
-        z = self.conv_out(jax.nn.silu(self.norm_out(z) * (1 + gain) + shift))
+        z = self.conv_out(jax.nn.silu(self.norm_out(z, 1 + gain, shift)))
         return z + (x if self.skip is None else self.skip(x))
 
 

@@ -38,7 +38,7 @@ if "OTLAB_BENCH_CORES" in os.environ:                # before jax counts them
 REPEATS, BATCH, RATE = 5, 256, 1e-3
 EULER = 16
 PROBLEMS = ["MLP 3 x 192, digits, d = 64", "MLP 3 x 96, eight Gaussians, d = 2",
-            "U-Net (16, 32), digits, 8 x 8"]
+            "U-Net (16, 32), digits, 8 x 8", "U-Net (32, 64), digits, 8 x 8"]
 
 pytestmark = pytest.mark.skipif(not peer.ready(), reason="TorchCFM cannot be installed here")
 
@@ -51,7 +51,7 @@ def problem(name):
     digits = data.images("digits")
     if "U-Net" not in name:
         return digits.flat, Velocity(64, width=192, key=key)
-    net = UNet((8, 8), (16, 32), key=key)
+    net = UNet((8, 8), (32, 64) if "64" in name else (16, 32), key=key)
     weight = 0.1 * jax.random.normal(key, net.conv_out.weight.shape)   # zero would hide the rest
     return digits.images, eqx.tree_at(lambda m: m.conv_out.weight, net, weight)
 
@@ -155,8 +155,8 @@ def test_sampling(name):
     ours, theirs = jnp.asarray(x0), torch.tensor(x0)
     runs = {"otlab, sample": lambda: np.asarray(sampling.sample(velocity, ours, steps=EULER))}
     if "U-Net" in name:
-        runs["otlab, sample, block of 32"] = lambda: np.asarray(
-            sampling.sample(velocity, ours, steps=EULER, block=32))
+        runs["otlab, sample, block of 1,024"] = lambda: np.asarray(
+            sampling.sample(velocity, ours, steps=EULER, block=1024))
     for compiled in (False, True)[:1 + COMPILED]:
         runs |= {k: lambda run=run: run(theirs).numpy()
                  for k, run in peer.samplers(velocity, EULER, compiled=compiled).items()}

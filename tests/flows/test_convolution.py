@@ -8,7 +8,8 @@ import pytest
 from otlab.flows.convolution import convolve, patches
 from otlab.flows.unet import by_xla
 
-SIDES = [(8, 8, 3, 4), (5, 7, 2, 1), (4, 6, 1, 5)]
+# By XLA's kernel, by patches (few channels in), by shifts (few channels out).
+SIDES = [(8, 8, 6, 5), (5, 7, 2, 1), (4, 6, 1, 5), (4, 6, 5, 2)]
 
 
 def draw(h, w, c_in, c_out, n=3):

@@ -165,8 +165,10 @@ class Claim:
 class ClaimsTable:
     """Claims as an HTML table for readers and as JSON for the book's page of all claims."""
 
-    def __init__(self, chapter: str, claims: Sequence[Claim], footer: dict):
+    def __init__(self, chapter: str, claims: Sequence[Claim], footer: dict,
+                 saved: Sequence[Stored] = ()):
         self.chapter, self.claims, self.footer = chapter, list(claims), footer
+        self.saved = list(saved)
 
     def data(self) -> dict:
         """The rows and footer as plain data, schema otlab.claims/1."""
@@ -175,8 +177,9 @@ class ClaimsTable:
                 "saved": self._saved()}
 
     def _saved(self) -> list[str]:
-        """The whole stamp of every saved run behind the rows, once."""
-        runs = {c.saved.name: c.saved for c in self.claims if c.saved and not c.saved.fresh}
+        """The whole stamp of every saved run behind the rows or the figures, once."""
+        behind = [c.saved for c in self.claims if c.saved] + self.saved
+        runs = {run.name: run for run in behind if not run.fresh}
         return [f"{name}: {run}" for name, run in runs.items()]
 
     def _repr_mimebundle_(self, include=None, exclude=None):
@@ -187,20 +190,22 @@ class ClaimsTable:
                          f"{r['measured']}: {r['verdict']}" for r in self.data()["claims"])
 
 
-def claims_table(claims: Sequence[Claim], *, chapter: str, seconds: float) -> ClaimsTable:
+def claims_table(claims: Sequence[Claim], *, chapter: str, seconds: float,
+                 saved: Sequence[Stored] = ()) -> ClaimsTable:
     """The chapter's last cell: shows the rows and hands them to the runner and the book.
 
     Args:
         claims: rows, in the order of the sheet.
         chapter: the notebook's stem.
         seconds: wall time of the chapter's experiments.
+        saved: saved runs that figures show and no row reads; the footer lists them as well.
 
     Raises:
         ValueError: when there are no rows.
     """
     if not claims:
         raise ValueError(f"chapter {chapter!r} has no claims; every claim on its sheet has a row.")
-    return ClaimsTable(chapter, claims, footer(seconds))
+    return ClaimsTable(chapter, claims, footer(seconds), saved)
 
 
 def footer(seconds: float) -> dict:

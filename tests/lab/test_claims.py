@@ -108,6 +108,8 @@ def test_saved_runs_are_marked_and_stamped_once(tmp_path, monkeypatch):
     html = claims_table([row(saved=read)] * 2, chapter="x", seconds=1)._repr_mimebundle_()
     assert html["text/html"].count("saved on") == 1
     assert html["text/html"].count("not your 0.5") == 3
+    shown = claims_table([row()], chapter="x", seconds=1, saved=[read, read, fresh]).data()
+    assert len(shown["saved"]) == 1 and shown["saved"][0].startswith("long: ")
 
 
 def test_table_carries_data_and_escaped_html():

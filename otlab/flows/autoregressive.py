@@ -9,10 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from otlab.core.blocks import in_blocks
 from otlab.core.networks import positive_int
 from otlab.flows.causal import CausalMLP, CausalTransformer
 from otlab.flows.measures.likelihood import standard_normal
-from otlab.flows.sampling import in_blocks
 from otlab.flows.training import stack
 
 

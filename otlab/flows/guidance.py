@@ -7,8 +7,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from otlab.core.blocks import in_blocks
 from otlab.core.networks import positive_int
-from otlab.flows.sampling import METHODS, in_blocks
+from otlab.flows.sampling import METHODS
 
 
 class Mixed(eqx.Module):

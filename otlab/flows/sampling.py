@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from otlab.core.blocks import in_blocks
 from otlab.core.networks import positive_int
 from otlab.core.status import Status
 
@@ -94,8 +95,8 @@ def sample(model, x0: Array, *, steps: int | None = None, times=None, method="eu
         ValueError: for steps below one, an unknown method, an empty or non-finite x0.
     """
     _check(x0, method)
-    images_on_cpu = x0.ndim > 2 and jax.default_backend() == "cpu"
-    block = positive_int("block", (32 if images_on_cpu else 1024) if block is None else block)
+    usual = 32 if x0.ndim > 2 and jax.default_backend() == "cpu" else 1024
+    block = usual if block is None else positive_int("block", block)
     if times is not None:
         grid = times if isinstance(times, eqx.Module) else Grid(_grid(times, steps, x0.dtype))
         return _sample(model, x0, condition, grid, method, block)
@@ -151,26 +152,6 @@ def _velocities(model, condition):
     if condition is None:
         return jax.vmap(model, in_axes=(None, 0))
     return lambda t, x: jax.vmap(model, in_axes=(None, 0, 0))(t, x, condition)
-
-
-def in_blocks(function, rows, block: int):
-    """function(rows) for a function that treats rows alike, at most `block` of them at a time.
-
-    rows: a pytree of arrays with a leading axis n. The blocks are made even and the last is
-    filled up with copies of the first row, so that `function` is compiled once.
-    """
-    n = len(jax.tree.leaves(rows)[0])
-    blocks = -(-n // block)
-    if blocks == 1:
-        return function(rows)
-    size = -(-n // blocks)
-
-    def cut(x):
-        filler = jnp.broadcast_to(x[:1], (blocks * size - n, *x.shape[1:]))
-        return jnp.concatenate([x, filler]).reshape(blocks, size, *x.shape[1:])
-
-    results = jax.lax.map(function, jax.tree.map(cut, rows))
-    return jax.tree.map(lambda y: y.reshape(blocks * size, *y.shape[2:])[:n], results)
 
 
 def trajectory(model, x0: Array, *, steps: int | None = None, times=None, method="euler",

@@ -5,8 +5,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from otlab.core.blocks import in_blocks
 from otlab.core.networks import positive_int
-from otlab.flows.sampling import in_blocks
 from otlab.flows.training import fit
 from otlab.flows.unet import Conv, Dense, GroupNorm, check_image, fold, image_shape
 

@@ -5,9 +5,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from otlab.core.blocks import in_blocks
 from otlab.core.costs import squared_distances
 from otlab.core.networks import positive_int
-from otlab.flows.sampling import in_blocks
 
 
 class Nearest(eqx.Module):

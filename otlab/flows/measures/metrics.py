@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from otlab.core.blocks import in_blocks
 from otlab.core.costs import squared_distances
 from otlab.core.networks import positive_int
-from otlab.flows.sampling import in_blocks
 
 
 class Curvature(eqx.Module):

@@ -123,7 +123,8 @@ def test_the_loader():
     times = interleaved({"transformers": theirs, "otlab": lambda: carried.read_gguf.__wrapped__(
         path)}, repeats=2)
     (net, tokenizer), (ours, ours_tokenizer) = theirs(), carried.read_gguf(path)
-    text = "The capital of France is Paris, 1234.\n\n  It's   5 pm"
+    # One space before a digit: of more, transformers forgets that the file splits digits first.
+    text = "The capital of France is Paris, 1234.\n\n  It's 5 pm"
     ids = ours_tokenizer.encode(text).ids
     assert tokenizer(text)["input_ids"] == ids
     ids = torch.tensor([ids])

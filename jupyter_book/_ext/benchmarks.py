@@ -242,7 +242,7 @@ def steering(data: dict) -> str:
             "activations behind all thirty blocks of 64 sentences; generation writes 24 tokens "
             "after 16 prompts with ten blocks steered. A step of LinEAS stops behind the last "
             "block that it reads, so it costs less than the pass forward and back through the "
-            "whole model that it is measured by. Loading compares transformers' reading of the same "
-            "GGUF file, tokenizer included, with ours: equal tokens, logits within "
+            "whole model that it is measured by. Loading compares transformers' reading of the "
+            "same GGUF file, tokenizer included, with ours: equal tokens, logits within "
             f"{max(r.get('gap', 0) for r in data['rows'].values()):.0e}.\n\n"
             + table(heads, rows, "What steering costs"))

@@ -44,15 +44,12 @@ def stages() -> list[Stage]:
     # Tests run each program once or twice: XLA compiles fast rather than well.
     quick = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
     smoke = {"OTLAB_BUDGET": "smoke", "OTLAB_EXPLORE": "smoke", **quick}
-    # Two thousand programs in one process, each written to jax's cache: now and then XLA crashes
-    # in the writing (jax 0.10.2, a CPU). Unit tests repeat few programs, so they do without.
-    unit = {"JAX_ENABLE_COMPILATION_CACHE": "false", **quick}
     return [
         Stage("lint", "ruff: style and errors",
               [sys.executable, "-m", "ruff", "check", "otlab", "tests", "tools", "jupyter_book"]),
         Stage("unit", "unit, property, layout and runner tests",
               [*PYTEST, "tests", "--ignore=tests/book", "--ignore=tests/benchmarks",
-               "-n", "2", "--dist", "loadfile"], unit),
+               "-n", "2", "--dist", "loadfile"], quick),
         Stage("nbval", "every cell of every notebook, at the smoke budget",
               [*NBVAL, *notebooks()], smoke),
         Stage("book", "the book, chapters at the page budget, warnings are errors",

@@ -1,5 +1,6 @@
 """Shared set-up: strict dtype promotion, seeded keys, markers that skip with a reason."""
 
+import gc
 import os
 
 os.environ.setdefault("JAX_PLATFORMS", "")
@@ -22,6 +23,15 @@ def float64():
     """Run one test in double precision and put the setting back."""
     with jax.enable_x64(True):
         yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compiled_programs_go():
+    """Free what a file compiled. A process may hold 65,530 pieces of memory (Linux), each program
+    takes dozens, and XLA dies when one more is refused: after some two thousand tests."""
+    yield
+    jax.clear_caches()
+    gc.collect()
 
 
 def pytest_collection_modifyitems(items):

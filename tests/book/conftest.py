@@ -2,19 +2,14 @@
 
 import functools
 import http.server
-import os
-import shutil
 import subprocess
 import sys
 import threading
 from pathlib import Path
 
+import chromium
 import pytest
 from reading import ROOT
-
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync",
-             "--disable-component-update", "--no-first-run", "--disable-default-apps"]
 
 
 def pytest_collection_modifyitems(items):
@@ -25,26 +20,11 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.slow)
 
 
-def find_chromium() -> str | None:
-    """The browser's path: OTLAB_CHROMIUM, or the first known name on PATH."""
-    return os.environ.get("OTLAB_CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
-
-
 @pytest.fixture(scope="session")
 def browser(tmp_path_factory):
     """Headless Chromium with a home of its own."""
-    path = find_chromium()
-    if path is None:
-        pytest.skip("no Chromium on this machine; `apt install chromium`, or set OTLAB_CHROMIUM")
-    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    home = tmp_path_factory.mktemp("home")
-    with api.sync_playwright() as playwright:
-        started = playwright.chromium.launch(
-            executable_path=path, args=ARGUMENTS,
-            env=os.environ | {"HOME": str(home), "XDG_CONFIG_HOME": str(home / "config"),
-                              "XDG_CACHE_HOME": str(home / "cache")})
+    with chromium.started(tmp_path_factory.mktemp("home")) as started:
         yield started
-        started.close()
 
 
 @pytest.fixture(scope="session")

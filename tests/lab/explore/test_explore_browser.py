@@ -1,8 +1,7 @@
 """Sliders in a real browser: a page from a file, with no kernel, no server and no network."""
 
-import os
-import shutil
 
+import chromium
 import numpy as np
 import pytest
 
@@ -26,25 +25,14 @@ from otlab.lab.scene import (
 
 pytestmark = pytest.mark.browser
 
-ARGUMENTS = [
-    "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync",
-    "--disable-component-update", "--no-first-run", "--disable-default-apps",
-]  # fmt: skip
 X = np.random.default_rng(0).normal(size=(80, 2))
 DRAWN = "figure[data-drawn]:not([data-drawn='0'])"
 
 
 @pytest.fixture(scope="module")
-def browser():
-    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-    path = os.environ.get("OTLAB_CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
-    if path is None:
-        pytest.skip("no Chromium on this machine; install it, or set OTLAB_CHROMIUM to its path")
-    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    with api.sync_playwright() as p:
-        running = p.chromium.launch(executable_path=path, args=ARGUMENTS)
+def browser(tmp_path_factory):
+    with chromium.started(tmp_path_factory.mktemp("home")) as running:
         yield running
-        running.close()
 
 
 def clouds(n, epsilon):

@@ -1,7 +1,6 @@
 """Sliders in JupyterLab itself: twelve keys, twelve pictures; the latency is reported."""
 
 import os
-import shutil
 import socket
 import statistics
 import subprocess
@@ -10,15 +9,12 @@ import time
 import urllib.error
 import urllib.request
 
+import chromium
 import nbformat
 import pytest
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
-ARGUMENTS = [
-    "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync",
-    "--disable-component-update", "--no-first-run", "--disable-default-apps",
-]  # fmt: skip
 SOURCE = """
 import time
 import numpy as np
@@ -82,14 +78,8 @@ def lab(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def page(lab):
-    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-    path = os.environ.get("OTLAB_CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
-    if path is None:
-        pytest.skip("no Chromium on this machine; install it, or set OTLAB_CHROMIUM to its path")
-    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    with api.sync_playwright() as p:
-        browser = p.chromium.launch(executable_path=path, args=ARGUMENTS)
+def page(lab, tmp_path_factory):
+    with chromium.started(tmp_path_factory.mktemp("home")) as browser:
         page = browser.new_page(viewport={"width": 1200, "height": 900})
         page.set_default_timeout(90_000)
         page.outside = []
@@ -101,7 +91,6 @@ def page(lab):
         page.keyboard.press("Shift+Enter")
         page.wait_for_selector("figure.otlab-explore[data-drawn='1']")
         yield page
-        browser.close()
 
 
 def drawn(page) -> int:

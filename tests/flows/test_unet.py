@@ -27,12 +27,30 @@ def test_oracle_conv_is_the_convolution_of_xla(key):
     np.testing.assert_allclose(elsewhere, exact, atol=1e-5)
 
 
-def test_oracle_group_norm_in_numpy(key):
-    x = np.asarray(3 + 2 * jax.random.normal(key, (4, 6, 8)))
+@pytest.mark.parametrize("far", [3, -2_000])
+def test_oracle_group_norm_in_numpy(far, key):
+    """Also where the mean is a thousand times the spread, and with a further affine map."""
+    x = far + 2 * np.asarray(jax.random.normal(key, (4, 6, 8)), float)
     groups = x.reshape(24, 4, 2)
     exact = (groups - groups.mean((0, 2), keepdims=True)) / np.sqrt(
         groups.var((0, 2), keepdims=True) + 1e-5)
-    np.testing.assert_allclose(GroupNorm(8, 4)(x), exact.reshape(4, 6, 8), atol=1e-4)
+    exact = exact.reshape(4, 6, 8)
+    norm, x = GroupNorm(8, 4), jnp.asarray(x, jnp.float32)
+    np.testing.assert_allclose(norm(x), exact, atol=1e-3)
+    gain, shift = jnp.linspace(-1, 2, 8), jnp.linspace(3, 4, 8)
+    np.testing.assert_allclose(norm(x, gain, shift), exact * gain + shift, atol=2e-3)
+
+
+def test_gradient_of_the_norm_is_that_of_the_textbook_form(key):
+    x, norm = 5 + jax.random.normal(key, (3, 4, 8)), GroupNorm(8, 4)
+
+    def plain(x):
+        z = x.reshape(12, 4, 2)
+        z = (z - z.mean((0, 2), keepdims=True)) / jnp.sqrt(z.var((0, 2), keepdims=True) + 1e-5)
+        return z.reshape(x.shape)
+
+    ours, theirs = (jax.grad(lambda x, f=f: jnp.sum(jnp.sin(f(x))))(x) for f in (norm, plain))
+    np.testing.assert_allclose(ours, theirs, atol=1e-5)
 
 
 def test_invariant_fold_keeps_squares_together():

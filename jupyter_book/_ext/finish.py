@@ -78,7 +78,7 @@ MENDED = (
 )
 
 
-SEARCH = re.compile(r'<script (src="[^"]*(?:searchtools|language_data|searchindex)\.js"[^>]*>)'
+SEARCH = re.compile(r'<script (?:defer )?(src="[^"]*(?:searchtools|language_data|searchindex)\.js"[^>]*>)'
                     r"(</script>)")
 
 

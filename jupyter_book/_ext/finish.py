@@ -78,8 +78,8 @@ MENDED = (
 )
 
 
-SEARCH = re.compile(r'<script (?:defer )?(src="[^"]*(?:searchtools|language_data|searchindex)\.js"[^>]*>)'
-                    r"(</script>)")
+SEARCH = re.compile(r'<script (?:defer )?'
+                    r'(src="[^"]*(?:searchtools|language_data|searchindex)\.js"[^>]*>)(</script>)')
 
 
 def mend(text: str, searches: bool) -> str:

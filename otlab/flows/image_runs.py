@@ -15,7 +15,8 @@ from otlab.flows.measures.features import FeatureCNN, features, train_features
 from otlab.flows.measures.metrics import frechet_distance
 from otlab.flows.runs import train
 from otlab.flows.sampling import sample
-from otlab.flows.training import FLOW_MATCHING, Fit
+from otlab.flows.steps import FLOW_MATCHING
+from otlab.flows.training import Fit
 from otlab.flows.unet import UNet
 
 
@@ -251,7 +252,8 @@ def generate(key, model, task: ImageTask, n: int, *, steps: int, method: str = "
         if mesh is not None:
             x0 = devices.shard_rows(x0, mesh)
             condition = None if condition is None else devices.shard_rows(condition, mesh)
-        x = sample(model, x0, steps=steps, method=method, condition=condition, block=size)
+        x = sample(model, x0, steps=steps, method=method, condition=condition,
+                   block=None if mesh is None else size)
         parts.append(np.asarray(x))
     return np.concatenate(parts)[:n]
 

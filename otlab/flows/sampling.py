@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from otlab.core.blocks import in_blocks
+from otlab.core.blocks import in_blocks, on_one_cpu, over_cores
 from otlab.core.networks import positive_int
 from otlab.core.status import Status
 
@@ -86,6 +86,7 @@ def sample(model, x0: Array, *, steps: int | None = None, times=None, method="eu
         condition: None, or what each point is conditioned on, such as labels (n,).
         block: points integrated at once, which bounds memory; not part of the answer. None takes
             1,024, and on a CPU 32 images (x0 of three axes or more), which fit into its caches.
+            On a CPU the cores share the blocks.
 
     Returns:
         Points at time `stop`, shape of x0. To differentiate backwards through the
@@ -99,9 +100,14 @@ def sample(model, x0: Array, *, steps: int | None = None, times=None, method="eu
     block = usual if block is None else positive_int("block", block)
     if times is not None:
         grid = times if isinstance(times, eqx.Module) else Grid(_grid(times, steps, x0.dtype))
-        return _sample(model, x0, condition, grid, method, block)
-    grid = Even(jnp.asarray(positive_int("steps", steps)), *_times(x0, start, stop))
-    return _sample(model, x0, condition, grid, method, block)
+    else:
+        grid = Even(jnp.asarray(positive_int("steps", steps)), *_times(x0, start, stop))
+
+    def run(rows):
+        return _sample(model, *rows, grid, method, block)
+
+    rows = x0, condition
+    return over_cores(run, rows, block) if on_one_cpu((model, grid, method)) else run(rows)
 
 
 class Even(eqx.Module):

@@ -1,25 +1,20 @@
-"""Train a velocity on coupled pairs: one step, one loop, one model or many."""
+"""Train a velocity on coupled pairs: one model or many."""
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import optax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from otlab.core.networks import positive_int
-from otlab.flows.objectives import FlowMatching, check_pair
-from otlab.flows.optimiser import Average, adam
-
-FLOW_MATCHING = FlowMatching()
-
-
-class TrainState(eqx.Module):
-    """What a training run carries: model, optimiser state, number of steps done."""
-
-    model: eqx.Module
-    opt_state: optax.OptState
-    count: Int[Array, ""]
-    optimizer: optax.GradientTransformation = eqx.field(static=True)
+from otlab.flows.objectives import check_pair
+from otlab.flows.steps import (
+    FLOW_MATCHING,
+    advance,
+    advance_on_cores,
+    begin,
+    finished,
+    shares_blocks,
+)
 
 
 class Fit(eqx.Module):
@@ -43,58 +38,6 @@ class Fit(eqx.Module):
         return self
 
 
-def init(model, optimizer: optax.GradientTransformation) -> TrainState:
-    """Start training `model` with any optax optimiser."""
-    params = eqx.filter(model, eqx.is_inexact_array)
-    return TrainState(model, optimizer.init(params), jnp.zeros((), jnp.int32), optimizer)
-
-
-def step(key, state: TrainState, *batch: Array, objective=FLOW_MATCHING,
-         block: int | None = None):
-    """One gradient step on objective(key, model, *batch); pure: wrap it in eqx.filter_jit.
-
-    Args:
-        key: PRNG key of what the objective draws, such as the times.
-        state: from `init` or the step before.
-        batch: x0, x1 (n, ...), paired, and a condition (n, ...) when the model takes one.
-        objective: a mean over rows, where `block` is given.
-        block: None, or the rows differentiated at a time, a divisor of n; each block has a key of
-            its own, the step is that of their mean gradient. Bounds memory; blocks that fit into
-            the cache make U-Nets faster on a CPU (32 images of 8 x 8: 1.4 times, batch 256).
-
-    Returns (state, info) with info = {"loss", "gradient_norm"}.
-    """
-    params, static = eqx.partition(state.model, eqx.is_inexact_array)
-    slope = jax.value_and_grad(
-        lambda params, key, rows: objective(key, eqx.combine(params, static), *rows))
-    value, grads = (slope(params, key, batch) if block is None
-                    else _mean_over_blocks(slope, params, key, batch, block))
-    with jax.numpy_dtype_promotion("standard"):    # optax mixes int32 counters with floats
-        updates, opt_state = state.optimizer.update(grads, state.opt_state, params)
-    model = eqx.combine(optax.apply_updates(params, updates), static)
-    squares = sum(jnp.sum(g**2) for g in jax.tree.leaves(grads))
-    info = {"loss": value, "gradient_norm": jnp.sqrt(squares)}
-    return TrainState(model, opt_state, state.count + 1, state.optimizer), info
-
-
-def _mean_over_blocks(slope, params, key, rows, block):
-    """Mean of slope(params, key, rows) over blocks of rows, one block in memory at a time."""
-    n = len(rows[0])
-    if positive_int("block", block) > n or n % block:
-        raise ValueError(f"block={block} does not divide a batch of {n} rows; take a divisor.")
-    count = n // block
-    # Every count-th row: rows laid out over devices stay where they are.
-    parts = tuple(x.reshape(block, count, *x.shape[1:]).swapaxes(0, 1) for x in rows)
-
-    def add(total, part):
-        return jax.tree.map(jnp.add, total, slope(params, *part)), None
-
-    zero = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype),
-                        jax.eval_shape(slope, params, key, tuple(x[0] for x in parts)))
-    total, _ = jax.lax.scan(add, zero, (jax.random.split(key, count), parts))
-    return jax.tree.map(lambda z: z / count, total)
-
-
 def fit(key, model, pairs, *, steps: int, batch: int, rate, ema=None,
         objective=FLOW_MATCHING, decay: float = 0.0, block: int | None = None) -> Fit:
     """Train on `steps` batches in one compiled loop: Adam, cosine-decayed to zero.
@@ -115,7 +58,9 @@ def fit(key, model, pairs, *, steps: int, batch: int, rate, ema=None,
         objective: what is minimised, a function (key, model, *batch) -> scalar; a function is
             compiled anew each time it is made, an eqx.Module such as `FlowMatching` is not.
         decay: decoupled weight decay of AdamW.
-        block: None, or the rows differentiated at a time; see `step`.
+        block: None, or the rows differentiated at a time; see `steps.step`. On a CPU the cores
+            share the blocks of images, step by step: on two cores 1.8 times as fast as whole
+            batches (32 images of 8 x 8 a block), and the same to rounding on any number of them.
 
     Returns:
         Fit(model, losses). `jax.vmap`-able over keys, models and pairs; see `fit_many`. For runs
@@ -126,8 +71,14 @@ def fit(key, model, pairs, *, steps: int, batch: int, rate, ema=None,
 
     Source: sheet of arXiv 2506.05526, section 3.7.
     """
-    settings = check_settings(steps, batch, rate, ema)
-    return _fit(key, model, check_pairs(pairs), *settings, objective, decay, block)
+    steps, batch, rate, ema = check_settings(steps, batch, rate, ema)
+    pairs = check_pairs(pairs)
+    if shares_blocks(key, model, pairs, block):
+        state = begin(model, steps=steps, rate=rate, ema=ema, decay=decay)
+        state, losses = advance_on_cores(key, state, pairs, count=steps, batch=batch, block=block,
+                                         objective=objective)
+        return Fit(eqx.filter_jit(finished)(state), losses)
+    return _fit(key, model, pairs, steps, batch, rate, ema, objective, decay, block)
 
 
 def fit_many(keys, models, pairs, *, steps: int, batch: int, rate, ema=None,
@@ -181,53 +132,6 @@ def _fit(key, model, pairs, steps, batch, rate, ema, objective, decay, block=Non
     state, losses = advance(key, state, pairs, count=steps, batch=batch, objective=objective,
                             block=block)
     return Fit(finished(state), losses)
-
-
-def advance(key, state: TrainState, pairs, *, count: int, batch: int, objective=FLOW_MATCHING,
-            place=lambda rows: rows, block: int | None = None):
-    """`count` steps of a run begun with `begin`, as one lax.scan: (state, losses (count,)).
-
-    Batches and times come from fold_in(key, number of the step), so that a run in pieces is the
-    run in one piece. `place` may lay a batch out over devices. Call it inside a jitted function.
-    """
-    arrays, static = eqx.partition(state, eqx.is_array)
-
-    def body(arrays, _):
-        state = eqx.combine(arrays, static)
-        key_pairs, key_step = jax.random.split(jax.random.fold_in(key, state.count))
-        if callable(pairs):
-            counted = getattr(pairs, "counted", False)
-            rows = pairs(key_pairs, state.count) if counted else pairs(key_pairs)
-        else:
-            chosen = jax.random.randint(key_pairs, (batch,), 0, len(pairs[0]))
-            rows = tuple(x[chosen] for x in pairs)
-        state, info = step(key_step, state, *place(rows), objective=objective, block=block)
-        return eqx.filter(state, eqx.is_array), info["loss"]
-
-    arrays, losses = jax.lax.scan(body, arrays, length=count)
-    return eqx.combine(arrays, static), losses
-
-
-def begin(model, *, steps: int, rate, ema=None, decay: float = 0.0) -> TrainState:
-    """The state before the first step of `fit`: AdamW with cosine decay, and an average."""
-    state = init(model, adam(decay, ema is not None))
-    *first, cosine, average = state.opt_state
-    rate = jnp.asarray(rate, jnp.float32)
-    cosine = cosine._replace(steps=jnp.asarray(steps, rate.dtype), rate=rate)
-    if ema is not None:
-        average = average._replace(ema=jnp.asarray(ema, jnp.float32))
-    return eqx.tree_at(lambda s: s.opt_state, state, (*first, cosine, average))
-
-
-def finished(state: TrainState):
-    """The model of a run begun with `begin`: its average where there is one."""
-    average = state.opt_state[-1]
-    if not isinstance(average, Average):
-        return state.model
-    # The average began at zero; what it lacks of a whole is ema ** k.
-    whole = 1 - average.ema ** average.k.astype(average.ema.dtype)
-    params = jax.tree.map(lambda m: m / whole.astype(m.dtype), average.weights)
-    return eqx.combine(params, eqx.partition(state.model, eqx.is_inexact_array)[1])
 
 
 def stack(models):

@@ -26,7 +26,7 @@ from otlab.core.costs import relative_epsilon
 from otlab.core.networks import Velocity
 from otlab.couplings import semidiscrete
 from otlab.couplings.pairing import couple_in_batches
-from otlab.flows import sampling, training
+from otlab.flows import sampling, steps, training
 from otlab.flows.image_runs import Independent
 from otlab.flows.unet import UNet
 
@@ -121,14 +121,14 @@ def test_training(name):
     """`fit`, and `step` in a Python loop, beside TorchCFM's loop."""
     y, velocity = problem(name)
     pairs, key = Independent(y, BATCH), jax.random.key(1)
-    one = eqx.filter_jit(lambda key, state: training.step(key, state, *pairs(key)))
+    one = eqx.filter_jit(lambda key, state: steps.step(key, state, *pairs(key)))
 
     def whole(block=None):
         return np.asarray(training.fit(key, velocity, pairs, steps=STEPS, batch=BATCH, rate=RATE,
                                        block=block).losses)
 
     def by_steps():
-        state, losses = training.begin(velocity, steps=STEPS, rate=RATE), []
+        state, losses = steps.begin(velocity, steps=STEPS, rate=RATE), []
         for k in range(STEPS):
             state, info = one(jax.random.fold_in(key, k), state)
             losses.append(info["loss"])

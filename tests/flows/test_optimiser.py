@@ -7,7 +7,7 @@ import optax
 import pytest
 from flow_fields import Affine
 
-from otlab.flows import training
+from otlab.flows import steps, training
 
 STEPS = 12
 
@@ -62,11 +62,11 @@ def test_oracle_weights_and_average_are_those_of_optax(decay, problem, key):
 
 def test_invariant_the_rate_ends_at_zero(problem, key):
     model, rows = problem
-    state = training.begin(model, steps=4, rate=0.1)
+    state = steps.begin(model, steps=4, rate=0.1)
     moves = []
     for _ in range(5):
         with jax.numpy_dtype_promotion("standard"):
-            new, _ = training.step(key, state, *rows, objective=quadratic)
+            new, _ = steps.step(key, state, *rows, objective=quadratic)
         moves.append(float(jnp.abs(new.model.b - state.model.b).max()))
         state = new
     assert moves[4] == 0 and moves[3] < moves[2] < moves[0]

@@ -10,7 +10,7 @@ import pytest
 
 from otlab.core import data
 from otlab.core.weights import load_model
-from otlab.flows import training
+from otlab.flows import steps
 from otlab.flows.autoregressive import (
     Batches,
     Likelihood,
@@ -58,9 +58,9 @@ def test_invariant_saved_teacher_inverts(saved, digits):
 
 def test_invariant_training_begins_as_it_did(saved, digits):
     meta = saved[1]
-    state = training.begin(flow(), steps=meta["steps"], rate=2e-3, decay=1e-4)
+    state = steps.begin(flow(), steps=meta["steps"], rate=2e-3, decay=1e-4)
     key = jax.random.key(300 + meta["seed"])
-    run = eqx.filter_jit(lambda key, state, pairs: training.advance(
+    run = eqx.filter_jit(lambda key, state, pairs: steps.advance(
         key, state, pairs, count=STEPS, batch=64, objective=Likelihood(meta["eta"])))
     _, losses = run(key, state, Batches(digits[0], None, 64))
     np.testing.assert_allclose(losses, meta["first_losses"][:STEPS], rtol=5e-3)

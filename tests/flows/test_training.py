@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from otlab.core.networks import Velocity
-from otlab.flows import training
+from otlab.flows import steps, training
 from otlab.flows.objectives import FlowMatching
 from otlab.flows.paths import LinearPath
 from otlab.flows.training import fit, fit_many, stack, unstack
@@ -55,8 +55,8 @@ def test_oracle_loss_of_a_still_field_is_the_mean_square_speed(pairs, key):
 
 def test_oracle_step_is_plain_gradient_descent(pairs, key):
     x0, x1 = pairs[0][:64], pairs[1][:64]
-    state = training.init(zero_field(), optax.sgd(0.1))
-    new, info = eqx.filter_jit(training.step)(key, state, x0, x1)
+    state = steps.init(zero_field(), optax.sgd(0.1))
+    new, info = eqx.filter_jit(steps.step)(key, state, x0, x1)
     # With v = 0 the gradient in b is -2 mean(x1 - x0), whatever the times.
     np.testing.assert_allclose(new.model.b, 0.2 * (x1 - x0).mean(0), rtol=1e-4)
     assert int(new.count) == 1 and info["gradient_norm"] > 0
@@ -64,8 +64,8 @@ def test_oracle_step_is_plain_gradient_descent(pairs, key):
 
 
 def test_invariant_steps_of_adam_lower_the_loss(pairs, key):
-    state = training.init(zero_field(), optax.adam(0.05))
-    run = eqx.filter_jit(training.step)
+    state = steps.init(zero_field(), optax.adam(0.05))
+    run = eqx.filter_jit(steps.step)
     losses = []
     for k in jax.random.split(key, 60):
         state, info = run(k, state, pairs[0][:512], pairs[1][:512])
@@ -142,8 +142,8 @@ def test_oracle_a_step_in_blocks_is_the_step_of_all_rows(pairs, key, block):
     def objective(key, model, x0, x1):
         return jnp.mean(jnp.sum((jax.vmap(lambda x: model(0.0, x))(x0) - x1) ** 2, axis=1))
 
-    state = training.init(Velocity(2, width=8, depth=1, key=key), optax.sgd(0.1))
-    run = eqx.filter_jit(training.step)
+    state = steps.init(Velocity(2, width=8, depth=1, key=key), optax.sgd(0.1))
+    run = eqx.filter_jit(steps.step)
     whole, info = run(key, state, pairs[0][:64], pairs[1][:64], objective=objective)
     parts, same = run(key, state, pairs[0][:64], pairs[1][:64], objective=objective, block=block)
     for a, b in zip(jax.tree.leaves(eqx.filter(whole.model, eqx.is_array)),
@@ -161,8 +161,8 @@ def test_invariant_blocks_draw_times_of_their_own(pairs, key):
         jax.debug.callback(lambda t: seen.append(float(t)), jax.random.uniform(key))
         return jnp.sum(model.b**2)
 
-    state = training.init(zero_field(), optax.sgd(0.1))
-    eqx.filter_jit(training.step)(key, state, pairs[0][:8], pairs[1][:8], objective=objective,
+    state = steps.init(zero_field(), optax.sgd(0.1))
+    eqx.filter_jit(steps.step)(key, state, pairs[0][:8], pairs[1][:8], objective=objective,
                                   block=2)
     jax.effects_barrier()
     assert len(set(seen)) == 4

@@ -13,15 +13,15 @@ from otlab.core.networks import positive_int
 from otlab.flows.runs.checkpoints import Checkpoints
 from otlab.flows.runs.fingerprint import describe, digest, shapes
 from otlab.flows.runs.lock import alone
-from otlab.flows.training import (
+from otlab.flows.steps import (
     FLOW_MATCHING,
-    Fit,
     advance,
+    advance_on_cores,
     begin,
-    check_pairs,
-    check_settings,
     finished,
+    shares_blocks,
 )
+from otlab.flows.training import Fit, check_pairs, check_settings
 
 
 def train(key, model, pairs, *, steps: int, batch: int, rate, ema=None, objective=FLOW_MATCHING,
@@ -34,7 +34,8 @@ def train(key, model, pairs, *, steps: int, batch: int, rate, ema=None, objectiv
             `training.fit`; with a mesh its devices share each block.
         folder: None, or where the run keeps its last two checkpoints, one after each piece. A
             run that was cut off goes on from the newest whole one, and so loses at most one
-            piece; a finished one is read back. One process at a time: a second is refused.
+            piece; a finished one is read back. (With `block`, weights are the same to rounding
+            where another sitting has another number of CPU cores.) One process at a time: a second is refused.
             Needs orbax, the extra `train`.
         every: steps of a piece; may change between sittings, as nothing else may.
         mesh: None, or `core.devices.mesh()`: the rows of each batch are laid out over its
@@ -68,12 +69,17 @@ def train(key, model, pairs, *, steps: int, batch: int, rate, ema=None, objectiv
         _check_rows(key, pairs, batch, mesh)
         place = OverDevices(mesh)
         key, state, pairs = _copied((key, state, pairs), mesh)
+    on_cores = mesh is None and shares_blocks(key, state, pairs, block)
     with _held(checkpoints):
         if checkpoints:
             state, losses = checkpoints.newest(state) or (state, losses)
         while len(losses) < steps:
             count = min(every, steps - len(losses))
-            state, new = _piece(key, state, pairs, count, batch, objective, place, block)
+            if on_cores:
+                state, new = advance_on_cores(key, state, pairs, count=count, batch=batch,
+                                              block=block, objective=objective)
+            else:
+                state, new = _piece(key, state, pairs, count, batch, objective, place, block)
             new = np.asarray(new)
             if not np.isfinite(new).all():
                 first = len(losses) + int(np.argmax(~np.isfinite(new)))

@@ -34,8 +34,8 @@ def train(key, model, pairs, *, steps: int, batch: int, rate, ema=None, objectiv
             `training.fit`; with a mesh its devices share each block.
         folder: None, or where the run keeps its last two checkpoints, one after each piece. A
             run that was cut off goes on from the newest whole one, and so loses at most one
-            piece; a finished one is read back. (With `block`, weights are the same to rounding
-            where another sitting has another number of CPU cores.) One process at a time: a second is refused.
+            piece; a finished one is read back. One process at a time: a second is refused.
+            With `block`, sittings on CPUs of different numbers of cores agree to rounding only.
             Needs orbax, the extra `train`.
         every: steps of a piece; may change between sittings, as nothing else may.
         mesh: None, or `core.devices.mesh()`: the rows of each batch are laid out over its

@@ -197,21 +197,23 @@ WORDS = {"training": "Training steps a second, batch 256, Adam with cosine decay
 def flows(data: dict) -> str:
     """Rates of training, sampling and pairing beside TorchCFM."""
     rows = list(data["rows"].values())
-    trained = {f"{r['kind']} of {r['problem']}": max(g["processor"] for g in r["gain"].values())
-               for r in rows if r["kind"] in ("training", "sampling")}
+    trained, clock = ({f"{r['kind']} of {r['problem']}": max(g[by] for g in r["gain"].values())
+                       for r in rows if r["kind"] in ("training", "sampling")}
+                      for by in ("processor", "clock"))
     lost = ", ".join(f"{html.escape(k)} ({v:.2f})" for k, v in trained.items() if v < 1)
     cores = data["machine"].split(" (")[0]
     out = [f"## Flow matching\n\nTorchCFM with the same network from the same first weights, in "
            f"float32. In training and sampling ours is {min(trained.values()):.2f} to "
            f"{max(trained.values()):.2f} "
            "times as fast as the best of TorchCFM, compiled TorchCFM and bare PyTorch, by "
-           f"processor seconds; slower in {lost or 'none'}. The load was {data['load']:g} when "
+           f"processor seconds ({min(clock.values()):.2f} to {max(clock.values()):.2f} by the "
+           f"clock); slower in {lost or 'none'}. The load was {data['load']:g} when "
            f"this was run ({html.escape(cores)}): where it is above the number of cores, read the "
            "processor's column. Each gain is over the best valid peer.\n"]
     for kind, words in WORDS.items():
         for row in (r for r in rows if r["kind"] == kind):
             quality = row.get("alignment", {})
-            heads = ("", "by the clock", "by the processor", "gain",
+            heads = ("", "by the clock", "by the processor", "gain, clock", "gain, processor",
                      *(["⟨x₀, x₁⟩ / d"] if quality else []))
             body = []
             for k, rate in row["rate"].items():
@@ -219,6 +221,7 @@ def flows(data: dict) -> str:
                 mark = "" if gain or k in row["valid peers"] else " <small>pairs nothing</small>"
                 body.append((html.escape(k) + mark, f"{rate:,.4g}",
                              f"{row['processor rate'][k]:,.4g}",
+                             f"{gain['clock']:.2f} ×" if gain else "–",
                              f"{gain['processor']:.2f} ×" if gain else "–",
                              *([f"{quality[k]:.3f}"] if quality else [])))
             more = "".join(f" {html.escape(k)} needs its potential first: "

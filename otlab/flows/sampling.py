@@ -85,8 +85,8 @@ def sample(model, x0: Array, *, steps: int | None = None, times=None, method="eu
         start, stop: times; start=1, stop=0 carries data back to noise.
         condition: None, or what each point is conditioned on, such as labels (n,).
         block: points integrated at once, which bounds memory; not part of the answer. None takes
-            1,024, and on a CPU 32 images (x0 of three axes or more), which fit into its caches.
-            On a CPU the cores share the blocks.
+            1,024, and on a CPU 512 points or 32 images (x0 of three axes or more), which fit
+            into its caches. On a CPU the cores share the blocks.
 
     Returns:
         Points at time `stop`, shape of x0. To differentiate backwards through the
@@ -96,7 +96,9 @@ def sample(model, x0: Array, *, steps: int | None = None, times=None, method="eu
         ValueError: for steps below one, an unknown method, an empty or non-finite x0.
     """
     _check(x0, method)
-    usual = 32 if x0.ndim > 2 and jax.default_backend() == "cpu" else 1024
+    usual = 1024
+    if jax.default_backend() == "cpu":
+        usual = 32 if x0.ndim > 2 else 512
     block = usual if block is None else positive_int("block", block)
     if times is not None:
         grid = times if isinstance(times, eqx.Module) else Grid(_grid(times, steps, x0.dtype))

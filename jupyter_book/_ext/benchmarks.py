@@ -194,16 +194,30 @@ WORDS = {"training": "Training steps a second, batch 256, Adam with cosine decay
          "pairing": "Batches a second that find their optimal pairs."}
 
 
+PLAIN = ("TorchCFM", "TorchCFM, torchdiffeq")
+
+
+def beside_plain(gains: list) -> str:
+    """A sentence on TorchCFM as its examples run it."""
+    if not gains:
+        return ""
+    return (f" Beside TorchCFM as its examples run it, ours is {min(gains):.2f} to "
+            f"{max(gains):.2f} times as fast in training and sampling, by the clock.")
+
+
 def flows(data: dict) -> str:
     """Rates of training, sampling and pairing beside TorchCFM."""
     rows = list(data["rows"].values())
     trained, clock = ({f"{r['kind']} of {r['problem']}": max(g[by] for g in r["gain"].values())
                        for r in rows if r["kind"] in ("training", "sampling")}
                       for by in ("processor", "clock"))
+    plain = [max(rate[k] for k in row["gain"]) / rate[peer] for row in rows
+             for rate in (row["rate"],) for peer in PLAIN if peer in row["valid peers"]]
     lost = ", ".join(f"{html.escape(k)} ({v:.2f})" for k, v in trained.items() if v < 1)
     cores = data["machine"].split(" (")[0]
     out = [f"## Flow matching\n\nTorchCFM with the same network from the same first weights, in "
-           f"float32. In training and sampling ours is {min(trained.values()):.2f} to "
+           f"float32.{beside_plain(plain)} In training and sampling ours is "
+           f"{min(trained.values()):.2f} to "
            f"{max(trained.values()):.2f} "
            "times as fast as the best of TorchCFM, compiled TorchCFM and bare PyTorch, by "
            f"processor seconds ({min(clock.values()):.2f} to {max(clock.values()):.2f} by the "

@@ -34,7 +34,7 @@ def over_cores(function, rows, block: int):
     """function(rows) for a jitted function that treats rows alike, a share of them on each core.
 
     On a CPU, XLA splits single operations among the cores, which gains next to nothing where
-    they take some microseconds each: a U-Net of (16, 32) channels runs 1.0 to 1.1 times as fast
+    they take some microseconds each: a U-Net of (16, 32) channels runs 0.8 to 1.1 times as fast
     on two cores as on one, and 1.8 times when each core has rows of its own.
 
     rows: a pytree of arrays with a leading axis n. Up to `block` rows are not shared out, nor is

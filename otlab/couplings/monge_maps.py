@@ -6,9 +6,10 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from otlab.core.costs import paired_cost
+from otlab.core.descent import TrainState, descend, init
 from otlab.core.networks import positive_int
 from otlab.couplings.divergence import sinkhorn_divergence
 from otlab.couplings.monge_gap import conservativity, monge_gap
@@ -195,22 +196,7 @@ class Objective(eqx.Module):
         return loss, info | {"loss": loss, "unconverged": jnp.sum(jnp.stack(ends) != 0)}
 
 
-class MapState(eqx.Module):
-    """What fitting carries: model, optimiser state, number of steps done."""
-
-    model: eqx.Module
-    opt_state: optax.OptState
-    count: Int[Array, ""]
-    optimizer: optax.GradientTransformation = eqx.field(static=True)
-
-
-def init(model, optimizer: optax.GradientTransformation) -> MapState:
-    """Start fitting `model`, a map of one point, with any optax optimiser."""
-    params = eqx.filter(model, eqx.is_inexact_array)
-    return MapState(model, optimizer.init(params), jnp.zeros((), jnp.int32), optimizer)
-
-
-def step(key, state: MapState, x, y, objective: Objective):
+def step(key, state: TrainState, x, y, objective: Objective):
     """One gradient step on the batch x (n, d), y (m, d); pure: wrap it in eqx.filter_jit.
 
     Returns (state, info), info as of `Objective`.
@@ -221,10 +207,7 @@ def step(key, state: MapState, x, y, objective: Objective):
         return objective(key, eqx.combine(params, static), x, y)
 
     grads, info = jax.grad(loss, has_aux=True)(params)
-    with jax.numpy_dtype_promotion("standard"):  # optax mixes int32 counters with floats
-        updates, opt_state = state.optimizer.update(grads, state.opt_state, params)
-    model = eqx.combine(optax.apply_updates(params, updates), static)
-    return MapState(model, opt_state, state.count + 1, state.optimizer), info
+    return descend(state, grads), info
 
 
 class MapFit(eqx.Module):

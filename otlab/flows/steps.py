@@ -5,30 +5,16 @@ import math
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import optax
-from jaxtyping import Array, Int
+import numpy as np
+from jaxtyping import Array
 
 from otlab.core.blocks import cores, on_one_cpu, threads
+from otlab.core.descent import TrainState, descend, init
 from otlab.core.networks import positive_int
 from otlab.flows.objectives import FlowMatching
 from otlab.flows.optimiser import Average, adam
 
 FLOW_MATCHING = FlowMatching()
-
-
-class TrainState(eqx.Module):
-    """What a training run carries: model, optimiser state, number of steps done."""
-
-    model: eqx.Module
-    opt_state: optax.OptState
-    count: Int[Array, ""]
-    optimizer: optax.GradientTransformation = eqx.field(static=True)
-
-
-def init(model, optimizer: optax.GradientTransformation) -> TrainState:
-    """Start training `model` with any optax optimiser."""
-    params = eqx.filter(model, eqx.is_inexact_array)
-    return TrainState(model, optimizer.init(params), jnp.zeros((), jnp.int32), optimizer)
 
 
 def step(key, state: TrainState, *batch: Array, objective=FLOW_MATCHING,
@@ -65,13 +51,8 @@ def _slope(model, objective):
 
 def _descend(state, value, grads):
     """The state after a step of the optimiser, and what `step` tells of it."""
-    params, static = eqx.partition(state.model, eqx.is_inexact_array)
-    with jax.numpy_dtype_promotion("standard"):    # optax mixes int32 counters with floats
-        updates, opt_state = state.optimizer.update(grads, state.opt_state, params)
-    model = eqx.combine(optax.apply_updates(params, updates), static)
     squares = sum(jnp.sum(g**2) for g in jax.tree.leaves(grads))
-    info = {"loss": value, "gradient_norm": jnp.sqrt(squares)}
-    return TrainState(model, opt_state, state.count + 1, state.optimizer), info
+    return descend(state, grads), {"loss": value, "gradient_norm": jnp.sqrt(squares)}
 
 
 def _blocks(key, rows, block):
@@ -150,7 +131,7 @@ def advance_on_cores(key, state: TrainState, pairs, *, count: int, batch: int, b
             sums = together(lambda share, s=state: _share(s, objective, share), drawn)
             state, loss, drawn = _next(state, sums, blocks, draw)
             losses.append(loss)
-    return _unpacked(state), jnp.stack(losses)
+    return _unpacked(state), jnp.asarray(np.stack(losses))    # jnp.stack would compile
 
 
 class _Packed(eqx.Module):

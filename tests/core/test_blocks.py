@@ -17,19 +17,24 @@ def three_cores(monkeypatch):
     monkeypatch.setattr(blocks, "cores", lambda: 3)
 
 
-@pytest.mark.parametrize("block", [1, 3, 4, 7, 100])
-def test_invariant_the_block_is_no_part_of_the_answer(block):
-    rows = {"x": jnp.arange(14.0).reshape(7, 2), "k": jnp.arange(7)}
+def sizes_seen(way, n, block) -> list[int]:
+    """Rows of each call, once the answer for n rows of a tree was seen to be right."""
+    rows = {"x": jnp.arange(2.0 * n).reshape(n, 2), "k": jnp.arange(n), "none": None}
     seen = []
 
     def double(rows):
         seen.append(len(rows["k"]))
         return 2 * rows["x"], rows["k"] ** 2
 
-    twice, squares = in_blocks(double, rows, block)
+    twice, squares = way(double, rows, block)
     np.testing.assert_array_equal(twice, 2 * rows["x"])
-    np.testing.assert_array_equal(squares, np.arange(7) ** 2)
-    assert max(seen) <= block
+    np.testing.assert_array_equal(squares, np.arange(n) ** 2)
+    return seen
+
+
+@pytest.mark.parametrize("block", [1, 3, 4, 7, 100])
+def test_invariant_the_block_is_no_part_of_the_answer(block):
+    assert max(sizes_seen(in_blocks, 7, block)) <= block
 
 
 def test_gradient_goes_through_the_blocks_and_ignores_the_filling():
@@ -43,17 +48,7 @@ def test_gradient_goes_through_the_blocks_and_ignores_the_filling():
     (12, 2, [4, 4, 4]), (13, 2, [6, 6, 6]), (7, 3, [3, 3, 3]), (5, 4, [3, 3]), (4, 4, [4]),
     (1, 1, [1])])
 def test_oracle_shares_are_even_and_of_whole_blocks(n, block, sizes):
-    rows = {"x": jnp.arange(2.0 * n).reshape(n, 2), "k": jnp.arange(n), "none": None}
-    seen = []
-
-    def double(rows):
-        seen.append(len(rows["k"]))
-        return 2 * rows["x"], rows["k"] ** 2
-
-    twice, squares = over_cores(double, rows, block)
-    np.testing.assert_array_equal(twice, 2 * rows["x"])
-    np.testing.assert_array_equal(squares, np.arange(n) ** 2)
-    assert seen == sizes
+    assert sizes_seen(over_cores, n, block) == sizes
 
 
 def test_invariant_parts_run_at_the_same_time():

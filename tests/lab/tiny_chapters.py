@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -47,12 +48,22 @@ def write_chapter(folder: Path, *code: str, name: str = "tiny", parameters: str 
     return path
 
 
-def otlab(*arguments: str, notebooks: Path, cwd: Path, **settings) -> subprocess.Popen:
-    """The command line in a process group of its own, with `notebooks` as its chapters."""
+def otlab(*arguments: str, notebooks: Path, cwd: Path, background: bool = False,
+          **settings) -> subprocess.Popen:
+    """The command line in a process group of its own, with `notebooks` as its chapters.
+
+    background: started as by `otlab ... &` in a script, which is deaf to Ctrl-C. Whether these
+    tests were started that way is no part of it.
+    """
     environment = os.environ | {"OTLAB_NOTEBOOKS": str(notebooks)}
-    return subprocess.Popen([sys.executable, "-m", "otlab.lab.cli", *arguments], cwd=cwd,
-                            env=environment, start_new_session=True, text=True,
-                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **settings)
+    before = signal.signal(signal.SIGINT,
+                           signal.SIG_IGN if background else signal.default_int_handler)
+    try:
+        return subprocess.Popen([sys.executable, "-m", "otlab.lab.cli", *arguments], cwd=cwd,
+                                env=environment, start_new_session=True, text=True,
+                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **settings)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def wait_for(process: subprocess.Popen, condition, seconds: float = 300) -> None:

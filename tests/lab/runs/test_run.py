@@ -255,12 +255,8 @@ def test_numbers_that_json_lacks_become_null():
 @pytest.mark.parametrize("background", [False, True])
 def test_ctrl_c_or_kill_leaves_the_cells_that_ran(folder, background):
     out = folder / "out"
-    before = signal.getsignal(signal.SIGINT)
-    if background:  # `otlab … &` in a script inherits this
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
     process = otlab("run", "tiny", "-p", "n=14", "--out", "out", "--no-html", notebooks=folder,
-                    cwd=folder)
-    signal.signal(signal.SIGINT, before)
+                    cwd=folder, background=background)
     wait_for(process, lambda: "epsilon 0.1" in (out / "notebook.ipynb").read_text())
     time.sleep(0.5)  # into the long cell
     os.killpg(process.pid, signal.SIGTERM if background else signal.SIGINT)

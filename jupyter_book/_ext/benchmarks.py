@@ -50,7 +50,7 @@ def table(heads: tuple, rows: list, name: str) -> str:
     body = "\n".join('<tr><th scope="row">' + "</td><td>".join(map(str, r)).replace(
         "</td>", "</th>", 1) + "</td></tr>" for r in rows)
     return raw(f'<div class="otlab-scroll" tabindex="0" role="region" aria-label="{name}">'
-               f'<table class="otlab-claims"><thead><tr>{head}</tr></thead>\n<tbody>{body}'
+               f'<table class="otlab-numbers"><thead><tr>{head}</tr></thead>\n<tbody>{body}'
                "</tbody></table></div>")
 
 
@@ -213,7 +213,8 @@ def flows(data: dict) -> str:
                       for by in ("processor", "clock"))
     plain = [max(rate[k] for k in row["gain"]) / rate[peer] for row in rows
              for rate in (row["rate"],) for peer in PLAIN if peer in row["valid peers"]]
-    lost = ", ".join(f"{html.escape(k)} ({v:.2f})" for k, v in trained.items() if v < 1)
+    lost = ", ".join(f"{html.escape(k)} ({v:.2f}, by the clock {clock[k]:.2f})"
+                     for k, v in trained.items() if min(v, clock[k]) < 1)
     cores = data["machine"].split(" (")[0]
     out = [f"## Flow matching\n\nTorchCFM with the same network from the same first weights, in "
            f"float32.{beside_plain(plain)} In training and sampling ours is "

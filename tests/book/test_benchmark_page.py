@@ -62,7 +62,7 @@ def test_flows_tell_gains_losses_and_peers_that_pair_nothing(tmp_path):
     text = benchmarks.page(tmp_path)
     assert "ours is 0.70 to 3.00" in text and "(0.35 to 1.50 by the clock)" in text
     assert "The load was 7.5" in text
-    assert "slower in sampling of digits (0.70)." in text
+    assert "slower in sampling of digits (0.70, by the clock 0.35)." in text
     assert "0.50 ×" in text and "idle <small>pairs nothing</small>" in text
     assert "otlab, look-up needs its potential first: 800 ms of the processor, once" in text
-    assert text.count("otlab-claims") == 3 and "0.280" in text
+    assert text.count("otlab-numbers") == 3 and "0.280" in text

@@ -149,6 +149,20 @@ def test_no_page_is_wider_than_a_phone(built_book, open_page):
     assert wide == {}
 
 
+def test_tables_of_numbers_keep_their_columns_on_a_phone(open_page):
+    page = open_page("benchmarks.html", viewport={"width": 360, "height": 780}, is_mobile=True)
+    tables = page.locator("table.otlab-numbers").all()
+    assert tables
+    for table in tables:
+        assert table.locator("thead th").last.is_visible()
+        row = [cell.bounding_box() for cell in table.locator("tbody tr").first.locator("> *").all()]
+        assert len({round(box["y"]) for box in row}) == 1
+        ends = [box["x"] + box["width"] for box in row]
+        assert all(end <= after["x"] + 1 for end, after in zip(ends, row[1:], strict=False))
+        before = "e => getComputedStyle(e, '::before').content"
+        assert {cell.evaluate(before) for cell in table.locator("td").all()[:4]} == {"none"}
+
+
 def test_each_page_weighs_at_most_three_megabytes(built_book, browser, address):
     """As sent, without compression; the time until sliders answer is reported, not judged."""
     heavy, numbers = {}, {}

@@ -150,7 +150,7 @@ def test_no_page_is_wider_than_a_phone(built_book, open_page):
 
 
 def test_tables_of_numbers_keep_their_columns_on_a_phone(open_page):
-    page = open_page("benchmarks.html", viewport={"width": 360, "height": 780}, is_mobile=True)
+    page = open_page("benchmarks.html", **PHONE)
     tables = page.locator("table.otlab-numbers").all()
     assert tables
     for table in tables:

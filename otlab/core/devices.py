@@ -52,7 +52,10 @@ def on_virtual_devices(source: str, *, count: int = 8, timeout: float = 300) -> 
     if count < 1:
         raise ValueError(f"count must be at least 1; got {count}.")
     flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={count}"
-    environment = os.environ | {"XLA_FLAGS": flags.strip(), "JAX_PLATFORMS": "cpu"}
+    # A device that waits for the others holds a thread of XLA's pool, which by itself has one a
+    # device: with four such programs on two cores, 6 of 12 stuck; with four threads a device, none.
+    environment = os.environ | {"XLA_FLAGS": flags.strip(), "JAX_PLATFORMS": "cpu",
+                                "PJRT_NPROC": str(4 * count)}
     done = subprocess.run([sys.executable, "-c", source], env=environment, text=True,
                           capture_output=True, timeout=timeout)
     if done.returncode:

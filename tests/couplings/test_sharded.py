@@ -84,6 +84,7 @@ def test_invariant_two_processes_share_one_problem():
         found.bind(("localhost", 0))
         port = found.getsockname()[1]
     shared = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=2",
+                           "PJRT_NPROC": "8",          # see devices.on_virtual_devices
                            "JAX_PLATFORMS": "cpu", "COORDINATOR": f"localhost:{port}",
                            "PROCESSES": "2"}
     runs = [subprocess.Popen([sys.executable, "-c", script], text=True, stdout=subprocess.PIPE,

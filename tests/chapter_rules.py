@@ -32,8 +32,8 @@ def code(nb):
 
 
 def parse(cell) -> ast.Module:
-    """The cell's Python; magics are read as comments."""
-    return ast.parse(re.sub(r"^(\s*)%", r"\1# %", cell.source, flags=re.M))
+    """The cell's Python; magics and shell commands are read as comments."""
+    return ast.parse(re.sub(r"^(\s*)([%!])", r"\1# \2", cell.source, flags=re.M))
 
 
 def names_of(call: ast.Call) -> str:

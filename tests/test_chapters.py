@@ -18,29 +18,47 @@ def is_chapter(nb) -> bool:
     return any("parameters" in rules.tags(cell) for cell in nb.cells)
 
 
-def test_there_are_chapters():
-    assert any(is_chapter(nbformat.read(p, as_version=4)) for p in NOTEBOOKS)
+@pytest.fixture(scope="module")
+def notebooks() -> dict:
+    """Every notebook, read once, by its path from the repository."""
+    return {str(p.relative_to(ROOT)): nbformat.read(p, as_version=4) for p in NOTEBOOKS}
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
-@pytest.mark.parametrize("rule", rules.EVERY_NOTEBOOK, ids=lambda r: r.__name__)
-def test_notebook(path, rule):
-    assert rule(nbformat.read(path, as_version=4)) == []
+def offenders(kept: list, notebooks: dict) -> list[str]:
+    """All that breaks a rule: 'notebook: rule: sentence', one line each."""
+    return [f"{name}: {rule.__name__}: {said}" for name, nb in notebooks.items()
+            for rule in kept for said in rule(nb)]
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
-@pytest.mark.parametrize("rule", rules.EVERY_CHAPTER, ids=lambda r: r.__name__)
-def test_chapter(path, rule):
-    nb = nbformat.read(path, as_version=4)
-    if not is_chapter(nb):
-        assert path.stem == "start_here", "only the first page may do without parameters"
-        return
-    assert rule(nb) == []
+def test_every_notebook_keeps_the_rules_of_notebooks(notebooks):
+    assert notebooks
+    assert offenders(rules.EVERY_NOTEBOOK, notebooks) == []
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
-def test_notebook_is_valid(path):
-    nbformat.validate(nbformat.read(path, as_version=4))
+def test_every_chapter_keeps_the_rules_of_chapters(notebooks):
+    chapters = {name: nb for name, nb in notebooks.items() if is_chapter(nb)}
+    others = [name for name in notebooks if name not in chapters]
+    assert chapters
+    assert others == ["notebooks/start_here.ipynb"], "only this page may do without parameters"
+    assert offenders(rules.EVERY_CHAPTER, chapters) == []
+
+
+def test_every_notebook_is_valid(notebooks):
+    wrong = {}
+    for name, nb in notebooks.items():
+        try:
+            nbformat.validate(nb)
+        except nbformat.ValidationError as error:
+            wrong[name] = str(error).splitlines()[0]
+    assert wrong == {}
+
+
+def test_offenders_are_listed_with_notebook_and_rule(good):
+    broken = copy.deepcopy(good)
+    broken.cells.append(new_code_cell("!ls"))
+    said = offenders(rules.EVERY_NOTEBOOK, {"one": good, "two": broken, "three": broken})
+    assert said == [f"{name}: nothing_forbidden: code cell 5: a shell command"
+                    for name in ("two", "three")]
 
 
 CARD = """# A title
@@ -102,12 +120,14 @@ BREAKS = {
 }
 
 
-@pytest.mark.parametrize("rule", rules.EVERY_NOTEBOOK + rules.EVERY_CHAPTER,
-                         ids=lambda r: r.__name__)
-def test_each_rule_can_fail(good, rule):
-    broken = copy.deepcopy(good)
-    BREAKS[rule.__name__](broken)
-    assert rule(broken), f"{rule.__name__} did not notice"
+def test_each_rule_can_fail(good):
+    unnoticed = []
+    for rule in rules.EVERY_NOTEBOOK + rules.EVERY_CHAPTER:
+        broken = copy.deepcopy(good)
+        BREAKS[rule.__name__](broken)
+        if not rule(broken):
+            unnoticed.append(rule.__name__)
+    assert unnoticed == []
 
 
 @pytest.mark.parametrize("source", [
@@ -133,9 +153,16 @@ def test_what_jupyterlab_shows_raw_is_seen(good, source):
 ARXIV = re.compile(r"arxiv\.org/abs/(\d{4}\.\d{4,5})")
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
-def test_every_paper_linked_is_among_the_references(path):
+def unlisted_papers(nb, known: str) -> list[str]:
+    """Numbers of arXiv papers that a notebook links and the bibliography does not hold."""
+    linked = {m for cell in nb.cells if cell.cell_type == "markdown"
+              for m in ARXIV.findall(cell.source)}
+    return sorted(number for number in linked if f"{{{number}}}" not in known)
+
+
+def test_every_paper_linked_is_among_the_references(notebooks, good):
     known = (ROOT / "jupyter_book" / "references.bib").read_text("utf-8")
-    linked = {m for cell in nbformat.read(path, as_version=4).cells
-              if cell.cell_type == "markdown" for m in ARXIV.findall(cell.source)}
-    assert not {number for number in linked if f"{{{number}}}" not in known}
+    missing = {name: unlisted_papers(nb, known) for name, nb in notebooks.items()}
+    assert {name: papers for name, papers in missing.items() if papers} == {}
+    good.cells.append(new_markdown_cell("[A paper](https://arxiv.org/abs/9912.99999)"))
+    assert unlisted_papers(good, known) == ["9912.99999"]

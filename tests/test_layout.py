@@ -53,16 +53,25 @@ def crossings(room: str, names: list[str]) -> set[str]:
     return bad
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(ROOT)))
-def test_imports_point_down_only(path):
+def offenders(rule, paths) -> dict[str, list[str]]:
+    """Every file that breaks a rule, with what the rule says about it."""
+    said = {str(path.relative_to(ROOT)): rule(path) for path in paths}
+    return {name: lines for name, lines in said.items() if lines}
+
+
+def wrong_imports(path: Path) -> list[str]:
+    """Imports of a module that its room may not have."""
     parts = path.relative_to(PACKAGE).parts
-    package = ".".join(("otlab", *parts[:-1]))
-    names = imports(path.read_text("utf-8"), package)
+    names = imports(path.read_text("utf-8"), ".".join(("otlab", *parts[:-1])))
     if len(parts) == 1:  # the package's own modules import nothing heavy
         heavy = {"jax", "torch", "matplotlib", "numpy"} | {f"otlab.{room}" for room in ROOMS}
-        assert not heavy & set(names)
-    else:
-        assert not crossings(parts[0], names)
+        return sorted(heavy & set(names))
+    return sorted(crossings(parts[0], names))
+
+
+def test_imports_point_down_only():
+    assert MODULES
+    assert offenders(wrong_imports, MODULES) == {}
 
 
 def test_the_arrows_can_fail():
@@ -81,21 +90,31 @@ def test_importing_is_light(statement):
     assert out.stdout.split() == []
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(ROOT)))
-def test_modules_say_what_they_are_and_stay_short(path):
-    source = path.read_text("utf-8")
-    assert len(source.splitlines()) <= 300, "more than 300 lines: it may hold two ideas"
-    assert not source.strip() or ast.get_docstring(ast.parse(source)), "no module docstring"
-    assert path.name not in ("utils.py", "helpers.py")
+def faults(source: str, name: str = "module.py") -> list[str]:
+    """What a module of the package may not be: long, silent about itself, a stub, a hush."""
+    tree, lines = ast.parse(source), len(source.splitlines())
+    said = [f"{lines} lines, more than 300: it may hold two ideas"] if lines > 300 else []
+    if source.strip() and not ast.get_docstring(tree):
+        said.append("no module docstring")
+    if name in ("utils.py", "helpers.py"):
+        said.append("its name says nothing")
+    said += [f"a stub: {word}" for word in
+             re.findall(r"\b(TODO|FIXME|XXX|NotImplementedError)\b", source)]
+    return said + [f"a bare except on line {n.lineno}" for n in ast.walk(tree)
+                   if isinstance(n, ast.ExceptHandler) and n.type is None]
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(ROOT)))
-def test_no_stubs_and_no_silenced_errors(path):
-    source = path.read_text("utf-8")
-    assert not re.search(r"\b(TODO|FIXME|XXX|NotImplementedError)\b", source)
-    bare = [n.lineno for n in ast.walk(ast.parse(source))
-            if isinstance(n, ast.ExceptHandler) and n.type is None]
-    assert not bare, f"bare except on line {bare}"
+def test_modules_say_what_they_are_stay_short_and_hide_nothing():
+    assert offenders(lambda p: faults(p.read_text("utf-8"), p.name), MODULES) == {}
+
+
+@pytest.mark.parametrize("source, name", [
+    ('"""A."""\n' + "x = 1\n" * 300, "m.py"), ("x = 1", "m.py"), ('"""A."""', "utils.py"),
+    ('"""A."""\nraise NotImplementedError', "m.py"), ('"""A."""  # TODO', "m.py"),
+    ('"""A."""\ntry:\n    x\nexcept:\n    y', "m.py")])
+def test_each_fault_of_a_module_is_seen(source, name):
+    assert len(faults(source, name)) == 1
+    assert faults('"""A."""\nx = 1\n') == []
 
 
 def toc_files() -> list[str]:
@@ -141,9 +160,8 @@ def room_has_modules(room: str) -> bool:
     return any(p.name != "__init__.py" for p in (PACKAGE / room).glob("*.py"))
 
 
-@pytest.mark.parametrize("room", METHODS)
-def test_every_module_of_a_room_is_tested(room):
-    """By name in the room's tests, or through a module of the same room that uses it."""
+def untested(room: str) -> set[str]:
+    """Modules that a room's tests reach neither by name nor through a module that they name."""
     tests = "".join(p.read_text() for p in (ROOT / "tests" / room).glob("test_*.py"))
     modules = {p.stem: p.read_text() for p in (PACKAGE / room).glob("*.py") if p.stem != "__init__"}
     tested = {name for name in modules if re.search(rf"\b{name}\b", tests)}
@@ -153,7 +171,11 @@ def test_every_module_of_a_room_is_tested(room):
                 if name.startswith(f"otlab.{room}.")} & set(modules)
         grown = not used <= tested
         tested |= used
-    assert not set(modules) - tested, f"no test in tests/{room} reaches {set(modules) - tested}"
+    return set(modules) - tested
+
+
+def test_every_module_of_a_room_is_tested():
+    assert {room: untested(room) for room in METHODS if untested(room)} == {}
 
 
 MACHINE = re.compile(r"(?<![\w.])/(?:home|root|Users|work|mnt|tmp/[a-z])[/\w.-]*|[A-Z]:\\\\")
@@ -164,12 +186,15 @@ TEXTS = [p for folder in ("otlab", "tests", "tools", "jupyter_book", "notebooks"
          and not {"__pycache__", "_build", ".ipynb_checkpoints", ".cache"} & set(p.parts)]
 
 
-@pytest.mark.parametrize("path", TEXTS, ids=lambda p: str(p.relative_to(ROOT)))
-def test_no_path_of_one_machine(path):
-    if path == Path(__file__).resolve():
-        return
-    found = [m[0] for m in MACHINE.finditer(path.read_text("utf-8"))]
-    assert not found, f"absolute paths: {found[:3]}"
+def machine_paths(path: Path) -> list[str]:
+    """The first three absolute paths that a file names."""
+    return [m[0] for m in MACHINE.finditer(path.read_text("utf-8"))][:3]
+
+
+def test_no_path_of_one_machine(tmp_path):
+    assert offenders(machine_paths, [p for p in TEXTS if p != Path(__file__).resolve()]) == {}
+    (tmp_path / "a.md").write_text("see /home/me/x.csv")
+    assert machine_paths(tmp_path / "a.md") == ["/home/me/x.csv"]
 
 
 def test_no_stray_settings():
@@ -179,8 +204,7 @@ def test_no_stray_settings():
         assert (ROOT / name).is_file(), name
 
 
-@pytest.mark.parametrize("target", ["help", "lab", "test", "setup", "book", "bench", "lock",
-                                    "clean"])
-def test_the_makefile_has_each_target_and_says_what_it_does(target):
+def test_the_makefile_has_each_target_and_says_what_it_does():
     text = (ROOT / "Makefile").read_text()
-    assert re.search(rf"^{target}:.*## \w", text, re.M)
+    targets = ["help", "lab", "test", "setup", "book", "bench", "lock", "clean"]
+    assert [t for t in targets if not re.search(rf"^{t}:.*## \w", text, re.M)] == []

@@ -74,7 +74,8 @@ def execute(path: str | Path | Chapter, *, parameters: Mapping[str, Any] | None 
     out = None if out is None else Path(out)
     watch = _Watch(nb, out and out / "notebook.ipynb", on_cell)
     budget = effective_budget(values.get("budget"))
-    extra = {"OTLAB_EXPLORE": "static"} if static else {}
+    # A page that nobody can run holds all states of its sliders, and answers that were checked.
+    extra = {"OTLAB_EXPLORE": "static", "OTLAB_ANSWERS": "1"} if static else {}
     extra |= quick_compiler() if budget == "smoke" else {}
     start, stopped, failure = time.monotonic(), None, None
     facts = {"versions": {"python": platform.python_version()}, "device": platform.machine()}

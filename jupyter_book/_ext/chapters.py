@@ -83,8 +83,8 @@ def run(root: Path, notebook: Path, out: Path, budget: str, fresh: bool) -> bool
     if not fresh and done and stamp.is_file() and stamp.read_text() == key:
         print(f"  {notebook.stem}: unchanged", flush=True)
         return False
-    from otlab.lab.runs.chapters import read_chapter
-    from otlab.lab.runs.run import execute
+    from otlab.lab.execution.chapters import read_chapter
+    from otlab.lab.execution.run import execute
 
     chapter = read_chapter(notebook)
     if chapter.parameters is None:  # a page with no settings, such as the first one

@@ -15,10 +15,12 @@ import nbformat
 from book_docstrings import modules
 
 ROOMS = {
-    "core": "What every room uses: costs, data, networks, statistics, devices.",
+    "core": "What every room uses: costs, data, statistics, devices.",
+    "learning": "How anything is trained: the loop, the optimiser, networks, checkpoints.",
+    "language": "The language model, its activations, and hooks that move them.",
     "couplings": "Who is paired with whom: solvers that return potentials and sample pairs.",
-    "flows": "Velocities learnt on those pairs: paths, training, sampling, measures of quality.",
-    "steering": "Moving a network's activations: a language model, hooks, maps, probes.",
+    "flows": "Velocities learnt on those pairs: paths, objectives, sampling, measures of quality.",
+    "steering": "Moving a network's activations: maps, probes, concepts.",
     "lab": "Around the chapters: sliders, figures, claims, checks, runs and sweeps.",
 }
 MARK = "% claims: the build puts the tables of all chapters here"
@@ -78,7 +80,7 @@ def stage(root: Path, source: Path, executed: dict[Path, Path]) -> None:
 
 def chapters_title(notebook: Path) -> str:
     """The first heading of the notebook."""
-    from otlab.lab.runs.chapters import read_chapter
+    from otlab.lab.execution.chapters import read_chapter
 
     return read_chapter(notebook).title
 
@@ -139,7 +141,7 @@ def assets() -> dict[str, str | bytes]:
 def reference() -> dict[str, str]:
     """Markdown pages that list every public module of every room."""
     index = ["# Reference", "", "Every public function, from its docstring. Rooms are imported by "
-             "name: `from otlab.couplings.sinkhorn import sinkhorn`.", ""]
+             "name: `from otlab.couplings.entropic_ot.sinkhorn import sinkhorn`.", ""]
     pages = {}
     for room, purpose in ROOMS.items():
         package = f"otlab.{room}"

@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from otlab.couplings.engine import inputs
+from otlab.couplings.entropic_ot.engine import inputs
 
 
 class LineResult(eqx.Module):

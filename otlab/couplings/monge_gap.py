@@ -7,7 +7,7 @@ from jax.scipy.special import entr
 from jaxtyping import Array, Float
 
 from otlab.core.costs import paired_cost
-from otlab.couplings.sinkhorn import SinkhornResult, sinkhorn
+from otlab.couplings.entropic_ot.sinkhorn import SinkhornResult, sinkhorn
 
 
 class MongeGap(eqx.Module):

@@ -9,10 +9,10 @@ import optax
 from jaxtyping import Array, Float
 
 from otlab.core.costs import paired_cost
-from otlab.core.descent import TrainState, descend, init
-from otlab.core.networks import positive_int
-from otlab.couplings.divergence import sinkhorn_divergence
+from otlab.core.inputs import positive_int
+from otlab.couplings.entropic_ot.divergence import sinkhorn_divergence
 from otlab.couplings.monge_gap import conservativity, monge_gap
+from otlab.learning.descent import TrainState, descend, init
 
 
 class Affine(eqx.Module):

@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from otlab.couplings.engine import inputs
-from otlab.couplings.entropic_map import entropic_map
-from otlab.couplings.sinkhorn import SinkhornResult, sinkhorn
+from otlab.couplings.entropic_ot.engine import inputs
+from otlab.couplings.entropic_ot.entropic_map import entropic_map
+from otlab.couplings.entropic_ot.sinkhorn import SinkhornResult, sinkhorn
 
 KINDS = ("lin", "exp", "quad")
 

@@ -10,14 +10,14 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int
 
 from otlab.core import data, devices
-from otlab.core.networks import positive_int
-from otlab.flows.measures.features import FeatureCNN, features, train_features
+from otlab.core.inputs import positive_int
 from otlab.flows.measures.metrics import frechet_distance
-from otlab.flows.runs import train
 from otlab.flows.sampling import sample
-from otlab.flows.steps import FLOW_MATCHING
-from otlab.flows.training import Fit
-from otlab.flows.unet import UNet
+from otlab.learning.checkpointing import train
+from otlab.learning.classifier import FeatureCNN, features, train_features
+from otlab.learning.fit import Fit
+from otlab.learning.loop import FLOW_MATCHING
+from otlab.learning.nets.unet import UNet
 
 
 @dataclass(frozen=True)

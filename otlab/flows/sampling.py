@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from otlab.core.blocks import in_blocks, on_one_cpu, over_cores
-from otlab.core.networks import positive_int
+from otlab.core.inputs import positive_int
 from otlab.core.status import Status
 
 

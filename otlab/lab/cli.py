@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from otlab import __version__
-from otlab.lab.runs.parameters import LabError
+from otlab.lab.execution.parameters import LabError
 
 EPILOG = """examples:
   otlab list
@@ -108,7 +108,7 @@ def _stop_on_term():
 
 
 def _list(arguments) -> int:
-    from otlab.lab.runs.chapters import chapters, notebooks
+    from otlab.lab.execution.chapters import chapters, notebooks
 
     found = chapters()
     if not found:
@@ -129,15 +129,15 @@ def _list(arguments) -> int:
 
 
 def _run(arguments) -> int:
-    from otlab.lab.runs.chapters import find_chapter
-    from otlab.lab.runs.parameters import check_parameters, parse_pairs
+    from otlab.lab.execution.chapters import find_chapter
+    from otlab.lab.execution.parameters import check_parameters, parse_pairs
 
     chapter = find_chapter(arguments.chapter)
     given = parse_pairs(chapter.parameters, arguments.parameter, chapter=chapter.name)
     values = check_parameters(chapter.parameters, given, budget=arguments.budget,
                               chapter=chapter.name)
-    from otlab.lab.runs.progress import cell_progress
-    from otlab.lab.runs.run import execute, free_folder
+    from otlab.lab.execution.progress import cell_progress
+    from otlab.lab.execution.run import execute, free_folder
 
     _keep_inside()
     out = free_folder(arguments.out or _new_folder(chapter.name))
@@ -169,13 +169,13 @@ def _keep_inside() -> None:
     """Let matplotlib keep its font list under .cache, not at home."""
     import os
 
-    from otlab.lab.runs.chapters import cache
+    from otlab.lab.execution.chapters import cache
 
     os.environ.setdefault("MPLCONFIGDIR", str(cache() / "matplotlib"))
 
 
 def _sweep(arguments) -> int:
-    from otlab.lab.runs.chapters import find_chapter
+    from otlab.lab.execution.chapters import find_chapter
     from otlab.lab.sweeps.grid import read_grid
 
     chapter = find_chapter(arguments.chapter)
@@ -207,7 +207,7 @@ def _lab(arguments) -> int:
 def _book(arguments) -> int:
     import subprocess
 
-    from otlab.lab.runs.chapters import root
+    from otlab.lab.execution.chapters import root
 
     script = root() / "jupyter_book" / "build.py"
     if not script.is_file():

@@ -16,8 +16,8 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from otlab.lab.runs.chapters import cache, compiled, root
-from otlab.lab.runs.parameters import LabError
+from otlab.lab.execution.chapters import cache, compiled, root
+from otlab.lab.execution.parameters import LabError
 
 HOST = "127.0.0.1"
 FIRST_PORT = 8888

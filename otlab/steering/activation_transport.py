@@ -5,7 +5,7 @@ from contextlib import suppress
 
 import torch
 
-from otlab.steering.hooks import hooked, pool
+from otlab.language.hooks import hooked, pool
 from otlab.steering.maps import Affine, Maps, untouched
 
 METHODS = ("linear", "mean", "gaussian")

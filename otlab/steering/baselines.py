@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from otlab.steering.hooks import activations
+from otlab.language.hooks import activations
 from otlab.steering.maps import Affine, Maps
 from otlab.steering.probes import fit_probe
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from otlab.steering.language.model import Generations
+from otlab.language.model import Generations
 from otlab.steering.maps import Maps, steer
 
 

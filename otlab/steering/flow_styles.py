@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from otlab.steering.language.model import module_names
+from otlab.language.model import module_names
 
 CLASSES, SIDE = 10, 8
 STYLES = ("plain", "bold")

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from otlab.steering.hooks import hooked
-from otlab.steering.language.model import Tokens
+from otlab.language.hooks import hooked
+from otlab.language.model import Tokens
 
 POSITIONS = ("last prompt token", "last answer token")
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import torch
 
+from otlab.language.hooks import hooked, pool
 from otlab.steering.activation_transport import matched_quantiles
-from otlab.steering.hooks import hooked, pool
 from otlab.steering.maps import Affine, Maps, untouched
 
 OPTIMISERS = ("adam", "sgd")

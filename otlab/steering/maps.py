@@ -10,7 +10,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from otlab.steering.hooks import hooked
+from otlab.language.hooks import hooked
 
 TOKENS = ("all", "last")
 KEY = "otlab.maps"

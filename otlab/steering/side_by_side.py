@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
-from otlab.steering.hooks import hooked
+from otlab.language.hooks import hooked
 from otlab.steering.maps import Maps, untouched
 
 

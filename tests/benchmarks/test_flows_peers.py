@@ -23,12 +23,14 @@ import torchcfm_peer as peer
 
 from otlab.core import data
 from otlab.core.costs import relative_epsilon
-from otlab.core.networks import Velocity
 from otlab.couplings import semidiscrete
-from otlab.couplings.pairing import couple_in_batches
-from otlab.flows import sampling, steps, training
+from otlab.flows import sampling
 from otlab.flows.image_runs import Independent
-from otlab.flows.unet import UNet
+from otlab.flows.large_sinkhorn_couplings import couple_in_batches
+from otlab.learning import fit as training
+from otlab.learning import loop as steps
+from otlab.learning.nets.mlp import Velocity
+from otlab.learning.nets.unet import UNet
 
 STEPS = int(os.environ.get("OTLAB_BENCH_STEPS", 300))
 if "OTLAB_BENCH_CORES" in os.environ:                # before jax counts them

@@ -32,7 +32,7 @@ from scipy.special import softmax
 
 from otlab.core import data
 from otlab.couplings import semidiscrete
-from otlab.couplings.laguerre.ascent import slower
+from otlab.couplings.semidiscrete.laguerre.ascent import slower
 
 LIMIT = float(os.environ.get("OTLAB_BENCH_LIMIT", 10))
 TARGET, SEEDS, FRESH = 0.02, (1, 2), 1 << 15

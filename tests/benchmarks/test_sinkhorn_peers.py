@@ -34,7 +34,7 @@ from scipy.optimize import linear_sum_assignment
 
 from otlab.core import data
 from otlab.core.costs import relative_epsilon
-from otlab.couplings.sinkhorn import sinkhorn
+from otlab.couplings.entropic_ot.sinkhorn import sinkhorn
 
 LIMIT = float(os.environ.get("OTLAB_BENCH_LIMIT", 40))
 RESUME = os.environ.get("OTLAB_BENCH_RESUME") == "1"  # keep the cells that the report has
@@ -298,7 +298,7 @@ def test_fifty_thousand_points(worker):
 MEMORY = r"""
 import re, sys
 import jax, jax.numpy as jnp
-from otlab.couplings.sinkhorn import sinkhorn
+from otlab.couplings.entropic_ot.sinkhorn import sinkhorn
 n = int(sys.argv[1])
 x, y = jax.random.normal(jax.random.key(0), (2, n, 64))
 few = sinkhorn(x[:64], y[:64], epsilon=6.4, cost="dot", max_steps=1, method="stream").f.sum()

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load_file
 
-from otlab.core.networks import Velocity
 from otlab.core.weights import load_model, save_model
+from otlab.learning.nets.mlp import Velocity
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import linprog
 
+from otlab.couplings.entropic_ot.sinkhorn import sinkhorn
 from otlab.couplings.line import transport_on_line
-from otlab.couplings.sinkhorn import sinkhorn
 
 
 def problem(seed, n, m, zeros=0):

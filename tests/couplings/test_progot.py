@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from scipy.special import softmax
 
 from otlab.core.status import Status
-from otlab.couplings.entropic_map import default_epsilon, entropic_map, recovery
+from otlab.couplings.entropic_ot.entropic_map import default_epsilon, entropic_map, recovery
+from otlab.couplings.entropic_ot.sinkhorn import sinkhorn
 from otlab.couplings.progot import (
     alpha_schedule,
     epsilon_schedule,
@@ -18,7 +19,6 @@ from otlab.couplings.progot import (
     progress,
     tolerance_schedule,
 )
-from otlab.couplings.sinkhorn import sinkhorn
 
 STEPS = 4
 TIGHT = jnp.full(STEPS, 1e-5)

@@ -18,7 +18,7 @@ from otlab.flows.autoregressive import (
     patch_flow,
     planar_flow,
 )
-from otlab.flows.training import fit
+from otlab.learning.fit import fit
 
 
 def stirred(flow, seed, scale=0.25):

@@ -10,7 +10,7 @@ import pytest
 
 from otlab.core import data
 from otlab.couplings.semidiscrete import SemidiscreteResult, solve, standard_normal
-from otlab.couplings.semidiscrete_classes import solve_classes
+from otlab.couplings.semidiscrete.classes import solve_classes
 from otlab.flows import image_runs
 from otlab.flows.image_runs import Coupled, Independent
 

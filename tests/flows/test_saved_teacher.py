@@ -10,7 +10,6 @@ import pytest
 
 from otlab.core import data
 from otlab.core.weights import load_model
-from otlab.flows import steps
 from otlab.flows.autoregressive import (
     Batches,
     Likelihood,
@@ -19,6 +18,7 @@ from otlab.flows.autoregressive import (
     log_likelihood,
     patch_flow,
 )
+from otlab.learning import loop as steps
 
 PATH = (Path(__file__).resolve().parents[2] / "notebooks" / "results" / "normalized_flow_matching"
         / "teacher.safetensors")

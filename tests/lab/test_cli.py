@@ -8,7 +8,7 @@ import pytest
 from tiny_chapters import CLAIM, write_chapter
 
 from otlab.lab.cli import main
-from otlab.lab.runs import chapters as places
+from otlab.lab.execution import chapters as places
 
 
 @pytest.fixture
@@ -92,7 +92,7 @@ def test_without_notebooks_it_says_where_to_run(tmp_path, monkeypatch, capsys):
 def test_book_hands_over_to_the_build(tmp_path, monkeypatch):
     (tmp_path / "notebooks").mkdir()
     (tmp_path / "jupyter_book").mkdir()
-    monkeypatch.setattr("otlab.lab.runs.chapters.root", lambda: tmp_path)
+    monkeypatch.setattr("otlab.lab.execution.chapters.root", lambda: tmp_path)
     assert main(["book"]) == 2  # no build.py yet
     (tmp_path / "jupyter_book" / "build.py").write_text(
         "import sys, pathlib\npathlib.Path(sys.argv[2]).write_text('built')\nsys.exit(3)")

@@ -11,8 +11,8 @@ import pytest
 from tiny_chapters import otlab, wait_for
 
 from otlab.lab import jupyter
-from otlab.lab.runs.chapters import cache, root
-from otlab.lab.runs.parameters import LabError
+from otlab.lab.execution.chapters import cache, root
+from otlab.lab.execution.parameters import LabError
 
 
 @pytest.fixture

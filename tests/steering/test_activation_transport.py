@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from residual_toy import Toy
 from tiny_models import tiny
 
+from otlab.language.hooks import activations
 from otlab.steering.activation_transport import fit, fit_columns, matched_quantiles
-from otlab.steering.hooks import activations
 from otlab.steering.maps import steer
 
 SOURCE = ["a cat", "the old house.", "in the rain we walk", "so be it"]

@@ -5,8 +5,8 @@ import pytest
 import torch
 from tiny_models import tiny
 
+from otlab.language.hooks import activations
 from otlab.steering import baselines
-from otlab.steering.hooks import activations
 from otlab.steering.maps import steer
 
 SOURCE = ["a cat", "the old house.", "in the rain we walk", "so be it", "we sleep"]

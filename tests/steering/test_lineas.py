@@ -10,8 +10,8 @@ from residual_toy import Toy
 from scipy.optimize import minimize
 from tiny_models import tiny
 
+from otlab.language.hooks import activations
 from otlab.steering.activation_transport import fit as layer_by_layer
-from otlab.steering.hooks import activations
 from otlab.steering.lineas import fit, proximal, support, traces, transport_loss
 from otlab.steering.maps import steer
 

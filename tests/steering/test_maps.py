@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_models import encode, hugging_face, tiny
 
-from otlab.steering.hooks import activations, hooked, pool
-from otlab.steering.language.model import Tokens
+from otlab.language.hooks import activations, hooked, pool
+from otlab.language.model import Tokens
 from otlab.steering.maps import Affine, Maps, steer
 
 TEXTS = ["the cat sat.", "a dog", "once upon a time, there"]

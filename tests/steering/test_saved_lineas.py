@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from otlab.steering import lineas, tiny_grammar
+from otlab.language import tiny_grammar
+from otlab.steering import lineas
 from otlab.steering.maps import Maps, steer
 
 SAVED = Path(__file__).resolve().parents[2] / "notebooks" / "results" / "lineas"

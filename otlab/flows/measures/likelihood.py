@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from otlab.core.blocks import in_blocks
-from otlab.core.networks import positive_int
+from otlab.core.inputs import positive_int
 from otlab.flows.sampling import METHODS
 
 DIVERGENCES = ("exact", "hutchinson")

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 
 from otlab.core.blocks import in_blocks
 from otlab.core.costs import squared_distances
-from otlab.core.networks import positive_int
+from otlab.core.inputs import positive_int
 
 
 class Curvature(eqx.Module):

@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from otlab.core.networks import positive_int
+from otlab.core.inputs import positive_int
 from otlab.flows.objectives import check_pair
 from otlab.flows.sampling import sample
 

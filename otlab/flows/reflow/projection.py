@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from otlab.core.networks import positive_int
-from otlab.couplings.divergence import sinkhorn_divergence
+from otlab.core.inputs import positive_int
+from otlab.couplings.entropic_ot.divergence import sinkhorn_divergence
 
 
 @jax.jit

@@ -7,11 +7,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from otlab.core.networks import Velocity, positive_int, time_embedding
+from otlab.core.inputs import positive_int
 from otlab.flows.objectives import FlowMatching, uniform
 from otlab.flows.reflow.pairs import Mixture
 from otlab.flows.reflow.times import SigmoidGrid
 from otlab.flows.sampling import EVALUATIONS, METHODS, euler
+from otlab.learning.nets.mlp import Velocity, time_embedding
 
 
 class Normalised(eqx.Module):

@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from otlab.core.networks import positive_int
+from otlab.core.inputs import positive_int
 from otlab.flows.measures.metrics import curvature
 from otlab.flows.objectives import check_pair, velocities
 from otlab.flows.paths import LinearPath

@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from otlab.core.networks import positive_int
+from otlab.core.inputs import positive_int
 from otlab.flows.objectives import uniform
 
 __all__ = ["Cosh", "Exponential", "SigmoidGrid", "noise_end", "uniform"]

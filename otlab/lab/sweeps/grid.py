@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from otlab import __version__
-from otlab.lab.runs.chapters import Chapter
-from otlab.lab.runs.parameters import (
+from otlab.lab.execution.chapters import Chapter
+from otlab.lab.execution.parameters import (
     ParameterError,
     check_parameters,
     effective_budget,

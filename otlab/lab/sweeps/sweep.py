@@ -16,10 +16,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from otlab.lab.runs.chapters import Chapter, cache, find_chapter
-from otlab.lab.runs.parameters import LabError
-from otlab.lab.runs.result import dumps, write_atomically
-from otlab.lab.runs.run import execute, read_result
+from otlab.lab.execution.chapters import Chapter, cache, find_chapter
+from otlab.lab.execution.parameters import LabError
+from otlab.lab.execution.result import dumps, write_atomically
+from otlab.lab.execution.run import execute, read_result
 from otlab.lab.sweeps.grid import Grid, run_key
 
 _SWEEP = uuid.uuid4().hex  # this process's sweeps, among those of one cluster
@@ -75,7 +75,7 @@ def sweep(chapter: Chapter, grid: Grid, *, out: Path | str, workers: int = 2,
         SweepStopped: when the cluster cannot be reached or is lost.
         KeyboardInterrupt: on Ctrl-C, after the table of finished runs was written.
     """
-    from otlab.lab.runs.progress import run_progress
+    from otlab.lab.execution.progress import run_progress
 
     out = _folder(Path(out))
     points = {run_key(chapter, point): point for point in grid.points}
@@ -118,7 +118,7 @@ _stopped: set[str] = set()  # sweeps that were given up, on this worker
 
 def stop_runs(sweep_id: str) -> None:
     """On a worker: end what runs now, and start it no more."""
-    from otlab.lab.runs.kernels import kill_all
+    from otlab.lab.execution.kernels import kill_all
 
     _stopped.add(sweep_id)
     kill_all()
@@ -138,7 +138,7 @@ class _KernelsEndWithWorker:
             signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def teardown(self, worker):
-        from otlab.lab.runs.kernels import kill_all
+        from otlab.lab.execution.kernels import kill_all
 
         kill_all()
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from otlab.lab.runs.chapters import Chapter
-from otlab.lab.runs.result import write_atomically
-from otlab.lab.runs.run import read_result
+from otlab.lab.execution.chapters import Chapter
+from otlab.lab.execution.result import write_atomically
+from otlab.lab.execution.run import read_result
 
 PANELS = 6
 NUMBERS = ("seconds", "value", "low", "high")

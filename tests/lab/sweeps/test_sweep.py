@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 from tiny_chapters import CLAIM, otlab, wait_for, write_chapter
 
-from otlab.lab.runs import kernels
-from otlab.lab.runs.chapters import find_chapter
-from otlab.lab.runs.parameters import LabError, ParameterError
+from otlab.lab.execution import kernels
+from otlab.lab.execution.chapters import find_chapter
+from otlab.lab.execution.parameters import LabError, ParameterError
 from otlab.lab.sweeps import sweep as sweeps
 from otlab.lab.sweeps.grid import make_grid, read_grid, run_key, source_hash
 from otlab.lab.sweeps.sweep import SweepStopped, keep_run, run_point, sweep

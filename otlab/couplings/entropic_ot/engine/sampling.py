@@ -1,0 +1,59 @@
+"""Pairs drawn from a plan that is never stored."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from otlab.core.costs import resolve_cost
+from otlab.couplings.entropic_ot.engine import inputs
+from otlab.couplings.entropic_ot.engine.tiles import over_rows
+
+TILE = 1 << 20  # entries of the plan held at a time when no block is given
+COARSE = 1 << 15  # columns up to which float32 Gumbel noise of 23 bits has no visible ties
+
+
+def sample_pairs(result, key, *, block=None):
+    """Indices j (n,) into y: point i of x is paired with j[i], drawn from row i of the plan.
+
+    j(i) = argmax_j log b_j + (g_j - C_ij) / epsilon + G_ij with independent Gumbel G, on
+    `block` rows at a time. Stratified: every source point appears exactly once, so the source
+    marginal is exact for equal weights; sampling the flattened plan repeats and drops points
+    (torchcfm issue 142). Row i has its own key, hence the draw does not depend on `block`.
+
+    Source: arXiv 2506.05526; Gumbel-max trick.
+    """
+    n, m = len(result.x), len(result.y)
+    if block is not None and not inputs.whole(block):
+        raise ValueError(
+            f"sample_pairs wants block to be None or a whole number of rows >= 1; got {block!r}."
+        )
+    block = result.block or max(1, TILE // m) if block is None else int(block)
+    return _sample_pairs(result, key, min(block, n))
+
+
+@partial(jax.jit, static_argnums=2)
+def _sample_pairs(result, key, block):
+    logits = jnp.log(result.b) + result.g / result.epsilon  # (m,)
+    m = len(logits)
+    cost = resolve_cost(result.cost)
+    mode = "low" if m <= COARSE else "high"
+
+    def gumbel(i):
+        key_row = jax.random.fold_in(key, i)
+        return jax.random.gumbel(key_row, (m,), logits.dtype, mode=mode)
+
+    def rows(x, i):
+        z = logits - cost(x, result.y) / result.epsilon + jax.vmap(gumbel)(i)
+        return _argmax(z)
+
+    return over_rows(rows, block, result.x, jnp.arange(len(result.x)))
+
+
+def _argmax(z):
+    """Row-wise argmax, as maximum and look-up: eight times faster than XLA's on a CPU."""
+    z = lax.optimization_barrier(z)  # both passes must see the same rounding
+    top = z == jnp.max(z, axis=1, keepdims=True)
+    j = lax.broadcasted_iota(jnp.int32, z.shape, 1)
+    return jnp.min(jnp.where(top, j, z.shape[1] - 1), axis=1)

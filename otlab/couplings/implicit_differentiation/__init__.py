@@ -1,0 +1,1 @@
+"""Gradients through optimal transport without unrolling its solver."""

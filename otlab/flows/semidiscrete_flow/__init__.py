@@ -1,0 +1,1 @@
+"""What semidiscrete pairs bring to flows: guidance from classes, and the mean flow."""

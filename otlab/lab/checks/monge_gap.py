@@ -1,0 +1,94 @@
+"""Checks for exercises on maps and their gap: properties on random problems, in float64 NumPy.
+
+Each prints one line when the answer passes and raises AssertionError
+with the property that fails.
+"""
+
+from collections.abc import Callable
+
+import jax.numpy as jnp
+import numpy as np
+
+from otlab.lab.checks.demand import demand, shaped
+
+
+def _plans():
+    """Cost tables C (n, n) with couplings P (n, n) of equal weights, from sharp to blurred."""
+    rng = np.random.default_rng(0)
+    for n, sharp in ((5, 30.0), (12, 3.0), (20, 0.3)):
+        C = rng.random((n, n)) * 3
+        P = np.exp(-sharp * C)
+        for _ in range(2_000):
+            P /= n * P.sum(1, keepdims=True)
+            P /= n * P.sum(0, keepdims=True)
+        yield C, P
+        yield C, np.eye(n) / n
+
+
+def excess(answer: Callable) -> None:
+    """answer(C, P, epsilon) → excess gap of the map that sends x_i to the i-th target.
+
+    C (n, n) holds c(x_i, T x_k), P is the entropic plan at epsilon. Demands the value, zero on
+    the map's own pairing, and that a constant added to every cost changes nothing.
+    """
+    for C, P in _plans():
+        n, epsilon = len(C), 0.3
+        logs = np.log(np.where(P > 0, P, 1))
+        want = np.trace(C) / n - np.sum(P * C) - epsilon * np.sum(P * logs) - epsilon * np.log(n)
+        given = [float(shaped(answer(jnp.asarray(C + shift), jnp.asarray(P), epsilon), (),
+                              "one number for tables C and P (n, n)")) for shift in (0, 5)]
+        demand(np.isclose(given[0], want, atol=2e-4),
+                f"with n={n} the excess is {want:.4f}; yours gives {given[0]:.4f}. It is what the "
+                "map spends, minus <P, C> − ε H(P), minus ε log n; and 0 log 0 = 0.")
+        demand(np.isclose(*given, atol=2e-3), "adding 5 to every cost changed it from "
+                f"{given[0]:.4f} to {given[1]:.4f}: every coupling pays that 5 too.")
+    print("excess: right on six plans, and zero when the plan is the map's own pairing.")
+
+
+def rotation_gap(answer: Callable) -> None:
+    """answer(S, theta) → exact Monge gap of the rotation by theta of N(0, S), S (2, 2).
+
+    For the squared distance and epsilon = 0.
+    """
+    rng = np.random.default_rng(1)
+
+    def root(M):
+        values, vectors = np.linalg.eigh(M)
+        return (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T
+
+    for theta in (0.0, 0.4, np.pi / 2, 2.5, np.pi):
+        G = rng.normal(size=(2, 2))
+        for S in (G @ G.T + 0.1 * np.eye(2), 1.7 * np.eye(2)):
+            R = np.array([[np.cos(theta), -np.sin(theta)], [np.sin(theta), np.cos(theta)]])
+            half = root(S)
+            bures = 2 * np.trace(S) - 2 * np.trace(root(half @ R @ S @ R.T @ half))
+            want = 2 * (1 - np.cos(theta)) * np.trace(S) - bures
+            got = float(shaped(answer(jnp.asarray(S), theta), (), "one number"))
+            demand(np.isclose(got, want, atol=2e-3),
+                    f"for S = {np.round(S, 2).tolist()} and {np.degrees(theta):.0f}° the gap is "
+                    f"{want:.3f}; yours gives {got:.3f}. Spending is E|x − Rx|²; what is needed "
+                    "is the Bures cost between S and R S Rᵀ, zero when they are equal.")
+    print("rotation_gap: spending less the Bures cost, for ten covariances and angles.")
+
+
+def gap_gradient(answer: Callable) -> None:
+    """answer(x, Tx, P) → gradient (n, d) in Tx of the gap, for |x − y|² and equal weights.
+
+    P (n, n) is the optimal plan between x and Tx, held fixed. Compares with differences.
+    """
+    rng = np.random.default_rng(2)
+    for (_, P), d in zip(_plans(), (1, 2, 3, 5, 2, 1), strict=True):
+        n = len(P)
+        x, Tx, v = rng.normal(size=(3, n, d))
+
+        def gap(Tx, x=x, P=P):
+            C = ((x[:, None] - Tx) ** 2).sum(-1)
+            return np.trace(C) / len(C) - np.sum(P * C)
+
+        want = (gap(Tx + 1e-5 * v) - gap(Tx - 1e-5 * v)) / 2e-5
+        grad = shaped(answer(jnp.asarray(x), jnp.asarray(Tx), jnp.asarray(P)), (n, d),
+                      f"one gradient a point, {(n, d)}")
+        demand(np.isclose(np.sum(grad * v), want, atol=2e-3 * n),
+                f"with n={n}, d={d} the gap changes by {want:.4f} along a direction; yours says "
+                f"{np.sum(grad * v):.4f}. Move mass by the map's own pairing, minus the plan's.")
+    print("gap_gradient: own pairing minus optimal pairing; agrees with differences.")

@@ -1,0 +1,1 @@
+"""How anything is trained: loop, optimiser, networks, checkpoints; the objective is yours."""

@@ -1,0 +1,1 @@
+"""Networks of one point each; the caller batches."""

@@ -1,0 +1,1 @@
+"""Probes for truth: their geometry, mixtures of them, and transport between tasks."""

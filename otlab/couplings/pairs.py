@@ -56,7 +56,7 @@ class Pairs:
         return noise_at(jax.random.key(self.seed), jnp.asarray(self.noise_id)[rows], shape)
 
     def sampler(self, data, batch: int) -> "PairSampler":
-        """A function key → (x0, x1) for `flows.training.fit`, drawing `batch` stored pairs."""
+        """A function key → (x0, x1) for `learning.fit.fit`, drawing `batch` stored pairs."""
         return PairSampler(jax.random.key(self.seed), jnp.asarray(self.noise_id),
                            jnp.asarray(self.data_id), jnp.asarray(data), batch)
 

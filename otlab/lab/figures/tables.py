@@ -31,7 +31,8 @@ class Table:
                        + "".join(cell("td", text) for text in texts) + "</tr>"
                        for name, texts in zip(self.rows, self.cells, strict=True))
         note = f'<p class="otlab-footer"><small>{html.escape(self.note)}</small></p>'
-        return ('<div class="otlab-scroll"><table class="otlab-numbers">'
+        return ('<div class="otlab-scroll"><table class="otlab-numbers" '
+                'style="min-width:min(100%,34rem)">'
                 f'<caption style="text-align:left">{html.escape(self.caption)}</caption>'
                 f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
                 f"{note if self.note else ''}")

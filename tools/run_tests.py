@@ -46,7 +46,10 @@ def stages() -> list[Stage]:
     smoke = {"OTLAB_BUDGET": "smoke", "OTLAB_EXPLORE": "smoke", "OTLAB_ANSWERS": "1", **quick}
     return [
         Stage("lint", "ruff: style and errors",
-              [sys.executable, "-m", "ruff", "check", "otlab", "tests", "tools", "jupyter_book"]),
+              [sys.executable, "-m", "ruff", "check", "otlab", "tests", "tools", "jupyter_book",
+               "notebooks"]),
+        Stage("format", "ruff: cells of the chapters that follow the pattern",
+              [sys.executable, "-m", "ruff", "format", "--check", "notebooks"]),
         Stage("unit", "unit, property, layout and runner tests",
               [*PYTEST, "tests", "--ignore=tests/book", "--ignore=tests/benchmarks",
                "-n", "2", "--dist", "loadfile"], quick),

@@ -138,7 +138,8 @@ def good():
     return new_notebook(cells=[
         new_markdown_cell("# A title"),
         new_markdown_cell(CORE),
-        new_code_cell("from otlab.lab import check\nfrom otlab.lab.exercises import attempt",
+        new_code_cell("from otlab.lab.checks import large_sinkhorn_couplings as check\n"
+                      "from otlab.lab.exercises import attempt",
                       metadata={"tags": ["hide-input"]}),
         new_code_cell("guess('…')\nexplore(draw)\nprint('agree')"),
         new_markdown_cell("## The mathematics\n\n## From scratch\n\n## Two exercises"),

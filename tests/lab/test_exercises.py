@@ -3,7 +3,7 @@ import functools
 import jax
 import pytest
 
-from otlab.lab import check
+from otlab.lab.checks import large_sinkhorn_couplings as check
 from otlab.lab.exercises import VARIABLE, answer, attempt, run_answers
 
 

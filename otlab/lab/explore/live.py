@@ -15,7 +15,7 @@ def _widget_class():
     import anywidget
     import traitlets
 
-    from otlab.lab.explore.view import explore_assets
+    from otlab.lab.explore.assets import explore_assets
 
     js, css = explore_assets()
 

@@ -2,7 +2,7 @@
 
 One call in a cell gives a figure under controls. With a kernel each move computes one new
 state; in a built page all states of the sliders' grid lie in the page as data. One front
-end, `static/explore.js`, draws both. Without JavaScript and on paper a still stands there.
+end, the files of `static/`, draws both. Without JavaScript and on paper a still stands there.
 
 The environment variable OTLAB_EXPLORE chooses the road: unset for live, "static" to compute
 the whole grid, "smoke" to try the start and the two extreme corners only.
@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import base64
 import difflib
-import functools
 import hashlib
 import html
 import inspect
@@ -20,25 +19,17 @@ import itertools
 import json
 import os
 from collections import OrderedDict
-from importlib import resources
 from typing import Any
 
 from otlab.lab.explore.controls import Control
 from otlab.lab.explore.pack import Limits, Packer, compress, pack_scene
 from otlab.lab.scene.panels import Scene
 
-__all__ = ["Explore", "explore", "explore_assets"]
+__all__ = ["Explore", "explore"]
 
 SCHEMA = "otlab.explore/1"
 MEMORY = 256  # states that a live figure remembers
 MODES = ("live", "static", "smoke")
-
-
-@functools.cache
-def explore_assets() -> tuple[str, str]:
-    """(js, css) of the front end, to inline in a page that stands alone."""
-    folder = resources.files("otlab.lab.explore") / "static"
-    return tuple((folder / f"explore.{kind}").read_text("utf-8") for kind in ("js", "css"))
 
 
 def explore(

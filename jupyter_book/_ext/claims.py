@@ -1,84 +1,101 @@
 """The page of all claims, written from the result.json of every chapter."""
 
 import html
-import re
 from collections import Counter
 
-VERDICTS = ("reproduced", "direction only", "not reproduced", "refuted", "not tested")
+from otlab.lab.claims import VERDICTS, simulation
+from otlab.lab.claims.rows import STANDINGS
+from otlab.lab.claims.table import badge, claims_html, footer_html, found_html, intervals_in
+
+MARK = "% claims: the build puts the tables of all chapters here"
+TOTALS = "% totals: the build counts all rows here"
+SIMULATION = "% simulation: the build puts the table of rates here"
 
 
-def badge(verdict: str) -> str:
-    """The verdict in words, coloured by its class."""
-    slug = verdict.replace(" ", "-")
-    return f'<span class="otlab-verdict otlab-verdict-{slug}">{html.escape(verdict)}</span>'
+def chips(words: list[str], order: tuple[str, ...]) -> str:
+    """How many rows have each verdict or standing."""
+    counts = Counter(words)
+    badges = " ".join(f"<li>{badge(v)} <b>{counts[v]}</b></li>" for v in order if counts[v])
+    return f'<ul class="otlab-totals">{badges}</ul>'
 
 
-def kind(claim: dict) -> str:
-    """"paper", or "ours" for what only our notes expect."""
-    return claim.get("kind", "ours")
+def counted(number: int, singular: str, plural: str) -> str:
+    """A number with its noun."""
+    return f"{number:,} {singular if number == 1 else plural}"
 
 
-def chips(claims: list[dict], word: str) -> str:
-    """How many claims of one kind, by verdict."""
-    counts = Counter(claim["verdict"] for claim in claims)
-    badges = " ".join(f"<li>{badge(v)} <b>{counts[v]}</b></li>" for v in VERDICTS if counts[v])
-    plural = "claim" if len(claims) == 1 else "claims"
-    return f'<p>{len(claims)} {plural} {word}:</p><ul class="otlab-totals">{badges}</ul>'
+def expected_to_err(claims: list[dict], found: list[dict]) -> str:
+    """How many intervals the page holds, and how many of them are expected to err."""
+    number = intervals_in([*claims, *found])
+    return (f"<p>This page holds {counted(number, 'interval', 'intervals')} of 95 %: even if every "
+            f"experiment was done right, about {round(0.05 * number)} of them are expected to "
+            "miss what they estimate, and nobody knows which.</p>")
 
 
-def number(value: float) -> str:
-    """Four significant digits, no exponent where none is needed."""
-    return f"{value:.4g}"
-
-
-def row(claim: dict) -> str:
-    """One claim as a table row."""
-    text = {k: re.sub(r"`([^`]+)`", r"<code>\1</code>", html.escape(str(v)))
-            for k, v in claim.items() if isinstance(v, str | int | float)}
-    said = f"{text['claim']} <small>({kind(claim)}: {text['source']})</small>"
-    if claim.get("note"):
-        said += f'<br><small>{text["note"]}</small>'
-    if claim.get("command"):
-        said += f'<br><code>{text["command"]}</code>'
-    measured = text.get("measured", "–")
-    if claim.get("interval"):
-        low, high = claim["interval"]
-        measured += f"<br><small>95 %: {number(low)} to {number(high)}</small>"
-    if claim.get("stored"):
-        measured += f'<br><small>{text.get("from", "saved run")}</small>'
-    seeds = text["seeds"] if claim.get("seeds") else "–"
-    return (f'<tr><th scope="row">{text["number"]}</th><td>{said}</td><td>{text["claimed"]}</td>'
-            f"<td>{measured}</td><td>{seeds}</td><td>{badge(claim['verdict'])}</td></tr>")
-
-
-def table(title: str, data: dict) -> str:
-    """All rows of one chapter with a footer of versions, device, seconds and date."""
-    heads = ("#", "Claim", "Claimed", "Measured", "Seeds", "Verdict")
-    head = "".join(f'<th scope="col">{h}</th>' for h in heads)
-    body = "\n".join(row(claim) for claim in data["claims"])
-    versions = ", ".join(f"{k} {v}" for k, v in data["versions"].items())
+def scrolled(table: str, label: str) -> str:
+    """A wide table that moves sideways in a region of its own, named for screen readers."""
     return (f'<div class="otlab-scroll" tabindex="0" role="region" '
-            f'aria-label="Claims of {html.escape(title)}">\n'
-            f'<table class="otlab-claims otlab-all-claims"><thead><tr>{head}</tr></thead>\n<tbody>'
-            f'{body}</tbody></table></div>\n<p class="otlab-footer"><small>'
-            f'{html.escape(versions)}; {html.escape(data["device"])}; {data["seconds"]:.0f} s; '
-            f'{html.escape(data["date"][:10])}</small></p>\n')
+            f'aria-label="{html.escape(label)}">\n{table}</div>\n')
 
 
-def page(chapters: list[tuple[str, str, dict]]) -> str:
-    """MyST text: totals, then a section for each chapter.
+def raw(text: str) -> str:
+    """HTML for MyST."""
+    return f"```{{raw}} html\n{text}\n```\n"
+
+
+def section(title: str, path: str, result: dict, *, kind: str) -> str:
+    """The claims, or the findings, of one chapter."""
+    draw, label = {"claims": (claims_html, "Claims of"), "found": (found_html, "Found in")}[kind]
+    table = scrolled(draw(result[kind], classes="otlab-all-claims"), f"{label} {title}")
+    foot = footer_html(result) if kind == "claims" or not result.get("claims") else ""
+    return f"### [{title}]({path})\n\n" + raw(table + foot)
+
+
+def totals(chapters: list[tuple[str, str, dict]]) -> str:
+    """MyST text: how many rows there are, by verdict and standing, and how many may err.
 
     Args:
         chapters: (title, path of the notebook in the book, the runner's result.json).
     """
-    chapters = [entry for entry in chapters if entry[2].get("claims")]
-    every = [claim for *_, result in chapters for claim in result["claims"]]
-    if not every:
+    claims, found = ([row for *_, result in chapters for row in result.get(kind, [])]
+                     for kind in ("claims", "found"))
+    if not claims and not found:
         return "No chapter has saved claims yet.\n"
-    of = {word: [claim for claim in every if kind(claim) == word] for word in ("paper", "ours")}
-    words = {"paper": "of the papers", "ours": "of our notes"}
-    totals = "".join(chips(of[word], words[word]) for word in of if of[word])
-    out = [f"```{{raw}} html\n{totals}\n```\n"]
-    for title, path, result in chapters:
-        out.append(f"## [{title}]({path})\n\n```{{raw}} html\n{table(title, result)}```\n")
+    return raw(f"<p>{counted(len(claims), 'claim', 'claims')} of papers:</p>"
+               + chips([row["verdict"] for row in claims], VERDICTS)
+               + f"<p>{counted(len(found), 'finding', 'findings')} of ours:</p>"
+               + chips([row["standing"] for row in found], STANDINGS)
+               + expected_to_err(claims, found))
+
+
+def page(chapters: list[tuple[str, str, dict]]) -> str:
+    """MyST text: what the papers claim by chapter, then what we found by chapter."""
+    out = []
+    for kind, heading in (("claims", "What papers claim"), ("found", "Found here")):
+        with_rows = [entry for entry in chapters if entry[2].get(kind)]
+        if with_rows:
+            out.append(f"## {heading}\n")
+            out += [section(*entry, kind=kind) for entry in with_rows]
     return "\n".join(out)
+
+
+def simulated() -> str:
+    """MyST text: how often the old rule and this one give each verdict, truths being known."""
+    def cell(tag: str, text: str, **attributes: str) -> str:
+        return f"<{tag}{''.join(f' {k}={v!r}' for k, v in attributes.items())}>{text}</{tag}>"
+
+    heads = ("Truth", "Noise of a seed", "Old rule", "This rule")
+    lines = [(f"{r['truth']:g}", f"{r['noise']:g}", _percent(r["old"], only="reproduced"),
+              _percent(r["new"])) for r in simulation.table()]
+    body = "\n".join("<tr>" + cell("th", first, scope="row") + "".join(cell("td", c) for c in rest)
+                     + "</tr>" for first, *rest in lines)
+    head = "".join(cell("th", h, scope="col") for h in heads)
+    return raw(scrolled(f'<table class="otlab-numbers"><thead><tr>{head}</tr></thead>\n<tbody>'
+                        f"{body}</tbody></table>\n", "Rates of the verdicts"))
+
+
+def _percent(rates: dict, only: str = "") -> str:
+    """Rates of one percent or more, the largest first."""
+    shown = {only: rates[only]} if only else dict(
+        sorted(((k, v) for k, v in rates.items() if v >= 0.01), key=lambda kv: -kv[1]))
+    return ", ".join(f"{word} {100 * rate:.0f} %" for word, rate in shown.items())

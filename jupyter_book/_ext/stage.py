@@ -23,7 +23,6 @@ ROOMS = {
     "steering": "Moving a network's activations: maps, probes, concepts.",
     "lab": "Around the chapters: sliders, figures, claims, checks, runs and sweeps.",
 }
-MARK = "% claims: the build puts the tables of all chapters here"
 PLOTLY = "application/vnd.plotly.v1+json"
 DROP = ("widgets", "papermill")
 # Links that work in JupyterLab, to a source file and to the book's own pages, and in the book.
@@ -67,7 +66,9 @@ def stage(root: Path, source: Path, executed: dict[Path, Path]) -> None:
     tables = benchmarks.page(root / "notebooks" / "results" / "benchmarks")
     frame = (book / "benchmarks.md").read_text("utf-8")
     put("benchmarks.md", frame.replace(benchmarks.MARK, tables))
-    put("claims.md", (book / "claims.md").read_text("utf-8").replace(MARK, claims.page(found)))
+    frame = (book / "claims.md").read_text("utf-8").replace(claims.MARK, claims.page(found))
+    frame = frame.replace(claims.TOTALS, claims.totals(found))
+    put("claims.md", frame.replace(claims.SIMULATION, claims.simulated()))
 
     for name, text in reference().items():
         put(f"api/{name}.md", text)

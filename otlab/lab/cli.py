@@ -155,6 +155,8 @@ def _run(arguments) -> int:
     print(result.sentence(), file=sys.stdout if result.status == "ok" else sys.stderr)
     for claim in result.claims:
         print(f"  {claim['number']}. {claim['claim']}: {claim['measured']} ({claim['verdict']})")
+    for row in result.found:
+        print(f"  Found {row['number']}. {row['found']}: {row['measured']} ({row['standing']})")
     print(f"{out}/: " + ", ".join(sorted(p.name for p in out.iterdir())))
     return 0 if result.status == "ok" else 1
 

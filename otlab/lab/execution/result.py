@@ -1,4 +1,4 @@
-"""What a run leaves behind: result.json, and the claims and numbers found in its cells."""
+"""What a run leaves behind: result.json, and the claims, findings and numbers of its cells."""
 
 import json
 import os
@@ -24,7 +24,7 @@ class RunResult:
 
     parameters: every parameter, defaults included. budget: the one that was used.
     seconds: wall time of the cells. status: ok, failed or interrupted.
-    claims: rows of every claims table (schema otlab.claims/1), in order.
+    claims, found: rows of every claims table (schema otlab.claims/2), in order.
     scalars: numbers by name, from outputs that carry ``{"scalars": {...}}``.
     error: cell (its number among the code cells), heading, line, name, message; None when ok.
     out: the folder with notebook.ipynb, page.html and result.json; None when nothing was kept.
@@ -39,6 +39,7 @@ class RunResult:
     date: str
     status: str
     claims: list[dict] = field(default_factory=list)
+    found: list[dict] = field(default_factory=list)
     scalars: dict[str, float] = field(default_factory=dict)
     error: dict | None = None
     out: Path | None = None
@@ -47,7 +48,7 @@ class RunResult:
     def data(self) -> dict:
         """Plain data, as written to result.json (schema otlab.run/1)."""
         names = ("chapter", "parameters", "budget", "versions", "device", "seconds", "date",
-                 "status", "claims", "scalars", "error")
+                 "status", "claims", "found", "scalars", "error")
         values = {"schema": SCHEMA} | {name: getattr(self, name) for name in names}
         return {k: v for k, v in values.items() if k != "error" or v}
 
@@ -60,9 +61,9 @@ class RunResult:
     def sentence(self) -> str:
         """One line for the end of a run."""
         if self.status == "ok":
-            count = len(self.claims)
+            count, found = len(self.claims), len(self.found)
             return (f"{self.chapter}: {self.seconds:.1f} s, {count or 'no'} "
-                    f"claim{'' if count == 1 else 's'}.")
+                    f"claim{'' if count == 1 else 's'}{f', {found} found' if found else ''}.")
         if self.error is None:
             return f"{self.chapter} was {self.status} after {self.seconds:.1f} s."
         e = self.error
@@ -71,9 +72,9 @@ class RunResult:
                 f"which begins `{e['line']}`: {e['name']}: {e['message']}")
 
 
-def gather(nb) -> tuple[list[dict], dict[str, float]]:
-    """Claims and scalars in the outputs of a notebook, in the order of its cells."""
-    claims, scalars = [], {}
+def gather(nb) -> tuple[list[dict], list[dict], dict[str, float]]:
+    """Claims, findings and scalars in the outputs of a notebook, in the order of its cells."""
+    claims, found, scalars = [], [], {}
     for cell in nb.cells:
         for output in cell.get("outputs", []):
             data = output.get("data", {}).get(MIME)
@@ -81,8 +82,9 @@ def gather(nb) -> tuple[list[dict], dict[str, float]]:
                 data = json.loads(data)
             if isinstance(data, dict):
                 claims += data.get("claims", [])
+                found += data.get("found", [])
                 scalars |= data.get("scalars", {})
-    return claims, scalars
+    return claims, found, scalars
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:

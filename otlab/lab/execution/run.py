@@ -95,12 +95,12 @@ def execute(path: str | Path | Chapter, *, parameters: Mapping[str, Any] | None 
     failure = failure or watch.error
     watch.notebook_complete()
     status = "interrupted" if stopped else "failed" if failure else "ok"
-    claims, scalars = gather(nb)
+    claims, found, scalars = gather(nb)
     result = RunResult(
         chapter=chapter.name, parameters=values, budget=budget,
-        seconds=round(seconds, 2), status=status, claims=claims, scalars=scalars, error=failure,
-        date=datetime.datetime.now().astimezone().isoformat(timespec="seconds"), out=out,
-        notebook=nb, **facts)
+        seconds=round(seconds, 2), status=status, claims=claims, found=found, scalars=scalars,
+        error=failure, out=out, notebook=nb,
+        date=datetime.datetime.now().astimezone().isoformat(timespec="seconds"), **facts)
     _keep(result, html and out is not None, chapter.title)
     if stopped:
         raise stopped

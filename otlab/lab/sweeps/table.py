@@ -19,11 +19,12 @@ def write_table(out: Path, chapter: Chapter, swept: tuple[str, ...],
                 ) -> tuple[str, ...]:
     """Write table.parquet, table.csv, plot.png and plot.svg; returns the names written.
 
-    Each row is one run and one claim or number: run, the parameters, status, seconds, kind
-    (claim, scalar or run), number, metric, value, low, high, measured, verdict, stored, error.
-    A claim read from a saved run is stored; where that run had other parameters than the point,
-    nothing was measured there, and value, low, high, measured and verdict are empty. A run
-    without claims or numbers has one row of kind "run". Points not run yet are left out.
+    Each row is one run and one claim, finding or number: run, the parameters, status, seconds,
+    kind (claim, found, scalar or run), number, metric, value, low, high, measured, verdict,
+    stored, error. A claim read from a saved run is stored; where that run had other parameters
+    than the point, nothing was measured there, and value, low, high, measured and verdict are
+    empty. A run without claims or numbers has one row of kind "run". Points not run yet are left
+    out.
     """
     import pandas as pd
 
@@ -57,11 +58,15 @@ def _rows(out: Path, key: str, point: Mapping[str, Any]) -> list[dict]:
     head = {"run": key, **point, "status": result["status"], "seconds": result["seconds"]}
     tail = {"error": f"{error['name']}: {error['message']}" if error else ""}
     rows = []
-    for claim in result.get("claims", []):
+    claims = [row | {"kind": "claim"} for row in result.get("claims", [])]
+    claims += [row | {"kind": "found", "claim": row["found"], "verdict": row["standing"]}
+               for row in result.get("found", [])]
+    for claim in claims:
         if claim.get("differs"):
             claim = claim | {"interval": None, "mean": None, "measured": "", "verdict": ""}
         low, high = claim.get("interval") or (None, None)
-        rows.append({"kind": "claim", "number": claim["number"], "metric": claim["claim"],
+        rows.append({"kind": claim["kind"], "number": claim["number"],
+                     "metric": claim["claim"],
                      "value": _number(claim.get("mean", claim.get("measured"))), "low": low,
                      "high": high, "measured": str(claim.get("measured", "")),
                      "verdict": claim.get("verdict", ""),

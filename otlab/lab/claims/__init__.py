@@ -1,0 +1,26 @@
+"""Claimed and measured, and found here: the two tables that end every chapter.
+
+from otlab.lab.claims import Claim, Found, above, claims_table, ratio
+"""
+
+from otlab.core.stats import exact
+from otlab.lab.claims.old import judge, judge_bound, judge_equal, judge_number
+from otlab.lab.claims.rows import Claim, Found
+from otlab.lab.claims.rule import (
+    RULE,
+    SEEDS,
+    VERDICTS,
+    above,
+    at_least,
+    at_most,
+    below,
+    between,
+    equals,
+    number,
+    ratio,
+)
+from otlab.lab.claims.table import MIME, SCHEMA, claims_table, quoted
+
+__all__ = ["MIME", "RULE", "SCHEMA", "SEEDS", "VERDICTS", "Claim", "Found", "above", "at_least",
+           "at_most", "below", "between", "claims_table", "equals", "exact", "judge",
+           "judge_bound", "judge_equal", "judge_number", "number", "quoted", "ratio"]

@@ -11,9 +11,9 @@ from jaxtyping import Array, Float
 
 from otlab.core.blocks import in_blocks
 from otlab.core.inputs import positive_int
+from otlab.flows.causal import CausalMLP, CausalTransformer
 from otlab.flows.measures.likelihood import standard_normal
 from otlab.learning.fit import stack
-from otlab.learning.nets.causal import CausalMLP, CausalTransformer
 
 
 class AutoregressiveFlow(eqx.Module):

@@ -8,7 +8,8 @@ from jaxtyping import Array, Float
 from otlab.core.blocks import in_blocks
 from otlab.core.inputs import positive_int
 from otlab.learning.fit import fit
-from otlab.learning.nets.unet import Conv, Dense, GroupNorm, check_image, fold, image_shape
+from otlab.learning.nets.dense import Dense
+from otlab.learning.nets.unet import Conv, GroupNorm, check_image, fold, image_shape
 
 
 class FeatureCNN(eqx.Module):

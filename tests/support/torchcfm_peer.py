@@ -51,7 +51,7 @@ class Network(torch.nn.Module):
 
 
 def convolution(ours, size: int) -> torch.nn.Conv2d:
-    """A `unet.Conv` (size 3) or `unet.Dense` (size 1) as Conv2d."""
+    """A `unet.Conv` (size 3) or a `dense.Dense` (size 1) as Conv2d."""
     W = np.array(ours.weight)
     W = W.reshape(size, size, -1, W.shape[1]).transpose(3, 2, 0, 1)
     layer = torch.nn.Conv2d(W.shape[1], W.shape[0], size, padding=size // 2)

@@ -9,6 +9,7 @@ from jaxtyping import Array, Float, Int
 
 from otlab.core.inputs import positive_int
 from otlab.learning.nets.convolution import convolve
+from otlab.learning.nets.dense import Dense
 from otlab.learning.nets.mlp import time_embedding
 
 
@@ -35,20 +36,6 @@ def by_xla(x, weight):
     """What `convolve` computes, by `lax.conv_general_dilated` and its own derivatives."""
     return jax.lax.conv_general_dilated(x, weight, (1, 1), "SAME",
                                         dimension_numbers=("NHWC", "HWIO", "NHWC"))
-
-
-class Dense(eqx.Module):
-    """The same linear map at every pixel: (..., c_in) -> (..., c_out)."""
-
-    weight: Float[Array, "c_in c_out"]
-    bias: Float[Array, " c_out"]
-
-    def __init__(self, c_in: int, c_out: int, *, scale: float = 1.0, key):
-        self.weight = scale * jax.random.normal(key, (c_in, c_out)) / jnp.sqrt(float(c_in))
-        self.bias = jnp.zeros(c_out)
-
-    def __call__(self, x):
-        return x @ self.weight + self.bias
 
 
 class GroupNorm(eqx.Module):

@@ -1,14 +1,14 @@
 """Causal conditioners: networks whose i-th output has read the patches before the i-th only."""
 
-import math
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from otlab.core.inputs import positive_int
-from otlab.learning.nets.unet import Dense
+from otlab.learning.nets.attention import causal_mask
+from otlab.learning.nets.dense import Dense
+from otlab.learning.nets.transformer import Layer, Norm, Transformer
 
 
 class CausalMLP(eqx.Module):
@@ -60,51 +60,6 @@ class CausalMLP(eqx.Module):
         return self.mlp(seen).reshape(2, -1)
 
 
-class Layer(eqx.Module):
-    """Pre-norm transformer layer: causal attention, then two dense layers with a gelu between."""
-
-    read: Dense
-    write: Dense
-    up: Dense
-    down: Dense
-    heads: int = eqx.field(static=True)
-
-    def __init__(self, width: int, heads: int, *, key):
-        keys = jax.random.split(key, 4)
-        self.heads = heads
-        self.read = Dense(width, 3 * width, key=keys[0])
-        self.write = Dense(width, width, scale=0.3, key=keys[1])
-        self.up = Dense(width, 4 * width, key=keys[2])
-        self.down = Dense(4 * width, width, scale=0.3, key=keys[3])
-
-    def __call__(self, x: Float[Array, "T w"]) -> Float[Array, "T w"]:
-        """All tokens at once; token i attends to tokens 0 to i."""
-        q, k, v = jnp.split(self.read(normed(x)), 3, axis=-1)
-        x = x + self.write(self._attend(q, k, v, jnp.tri(len(x), dtype=bool)))
-        return x + self.down(jax.nn.gelu(self.up(normed(x))))
-
-    def one(self, cache: Float[Array, "2 T w"], i, x: Float[Array, " w"]):
-        """(cache, x) of token i alone, from the keys and values of the tokens before it."""
-        q, k, v = jnp.split(self.read(normed(x)), 3)
-        cache = cache.at[:, i].set(jnp.stack([k, v]))
-        seen = jnp.arange(cache.shape[1]) <= i
-        x = x + self.write(self._attend(q[None], *cache, seen[None])[0])
-        return cache, x + self.down(jax.nn.gelu(self.up(normed(x))))
-
-    def _attend(self, q, k, v, seen):
-        """(T, w) values averaged for each query; seen (T, S) says which keys it may read."""
-        q, k, v = (z.reshape(len(z), self.heads, -1) for z in (q, k, v))
-        scores = jnp.einsum("thc,shc->hts", q, k) / math.sqrt(q.shape[-1])
-        share = jax.nn.softmax(jnp.where(seen, scores, -jnp.inf), axis=-1)
-        return jnp.einsum("hts,shc->thc", share, v).reshape(len(q), -1)
-
-
-def normed(x):
-    """Zero mean and unit variance along the last axis."""
-    x = x - x.mean(-1, keepdims=True)
-    return x * jax.lax.rsqrt((x**2).mean(-1, keepdims=True) + 1e-5)
-
-
 class CausalTransformer(eqx.Module):
     """A transformer over patches, moved one place to the right behind a learned first token.
 
@@ -127,8 +82,6 @@ class CausalTransformer(eqx.Module):
     def __init__(self, patches: int, size: int, width: int = 48, layers: int = 2, heads: int = 4,
                  classes: int | None = None, *, key):
         patches, self.size = positive_int("patches", patches, least=2), positive_int("size", size)
-        if positive_int("width", width) % positive_int("heads", heads):
-            raise ValueError(f"width must be a multiple of heads; got {width} and {heads}.")
         key_embed, key_places, key_labels, *keys = jax.random.split(
             key, 3 + positive_int("layers", layers))
         self.embed = Dense(self.size, width, key=key_embed)
@@ -137,7 +90,7 @@ class CausalTransformer(eqx.Module):
         if classes is not None:
             self.labels = 0.3 * jax.random.normal(key_labels, (positive_int("classes", classes),
                                                                width))
-        self.layers = [Layer(width, heads, key=k) for k in keys]
+        self.layers = [Layer(width, heads, affine=False, write_scale=0.3, key=k) for k in keys]
         self.head = Dense(width, 2 * self.size, scale=0.0, key=key_embed)
 
     def __call__(self, h: Float[Array, "T p"],
@@ -145,22 +98,24 @@ class CausalTransformer(eqx.Module):
         """Log-scales [:, 0] and shifts [:, 1] of all patches at once."""
         x = jnp.concatenate([jnp.zeros_like(self.places[:1]), self.embed(h[:-1])])
         x = x + self._given(self.places, label)
-        for layer in self.layers:
-            x = layer(x)
-        return self.head(normed(x)).reshape(len(h), 2, -1)
+        x = self.trunk(x, causal_mask(len(h)))
+        return self.head(x).reshape(len(h), 2, -1)
 
-    def start(self) -> list[Float[Array, "2 T w"]]:
-        """Empty keys and values, one pair of tables a layer."""
-        return [jnp.zeros((2, *self.places.shape), self.places.dtype) for _ in self.layers]
+    @property
+    def trunk(self) -> Transformer:
+        """The layers and the norm after them. Saved weights know them as `.layers`, no deeper."""
+        return Transformer(self.layers, Norm("layer"))
 
-    def one(self, caches, i, last, label=None):
-        """(caches, outputs (2, p)) of patch i once patch i - 1 turned out to be `last`."""
+    def start(self) -> list[tuple[Float[Array, "T heads c"], Float[Array, "T heads c"]]]:
+        """Empty keys and values of every layer."""
+        return self.trunk.cache(len(self.places), self.places.dtype)
+
+    def one(self, cache, i, last, label=None):
+        """(cache, outputs (2, p)) of patch i once patch i - 1 turned out to be `last`."""
         x = jnp.where(i > 0, self.embed(last), 0) + self._given(self.places[i], label)
-        new = []
-        for layer, cache in zip(self.layers, caches, strict=True):
-            cache, x = layer.one(cache, i, x)
-            new.append(cache)
-        return new, self.head(normed(x)).reshape(2, -1)
+        seen = causal_mask(len(self.places), i[None])
+        x, cache = self.trunk.extend(cache, i, x[None], seen)
+        return cache, self.head(x[0]).reshape(2, -1)
 
     def _given(self, places, label):
         if (label is None) != (self.labels is None):

@@ -9,6 +9,8 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
+from otlab.core.inputs import known
+
 
 def in_blocks(function, rows, block: int):
     """function(rows) for a function that treats rows alike, at most `block` of them at a time.
@@ -79,7 +81,7 @@ def on_one_cpu(tree) -> bool:
     """Whether this runs now (under no trace), and all arrays of the tree are on one CPU."""
     arrays = [jnp.zeros(()), *jax.tree.leaves(eqx.filter(tree, eqx.is_array))]
     return (jax.default_backend() == "cpu"
-            and not any(isinstance(x, jax.core.Tracer) for x in arrays)
+            and known(*arrays)
             and len({d for x in arrays if isinstance(x, jax.Array) for d in x.devices()}) < 2)
 
 

@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from otlab.couplings.entropic_ot.engine import inputs
+from otlab.core.inputs import clouds, known, simplex
 
 
 class LineResult(eqx.Module):
@@ -50,14 +50,14 @@ def transport_on_line(x, y, *, p=2.0, a=None, b=None) -> LineResult:
     Source: Peyre and Cuturi (2019), section 2.6 (1-D), and algorithm 3.1 (north-west corner).
     """
     x, y = (v[:, None] if v.ndim == 1 else v for v in map(jnp.asarray, (x, y)))
-    x, y = inputs.clouds(x, y, who="transport_on_line")
+    x, y = clouds(x, y, "transport_on_line")
     if x.shape[1] != 1:
         raise ValueError(f"transport_on_line wants points on a line, (n,) or (n, 1); got "
                          f"{x.shape}. For d = {x.shape[1]} use sinkhorn, or project first.")
-    if inputs.known(p) and not p >= 1:
+    if known(p) and not p >= 1:
         raise ValueError(f"transport_on_line wants p >= 1, where |x - y|^p is convex; got {p!r}.")
-    a = inputs.weights("a", a, len(x), x.dtype, who="transport_on_line")
-    b = inputs.weights("b", b, len(y), x.dtype, who="transport_on_line")
+    a = simplex("a", a, len(x), x.dtype, "transport_on_line")
+    b = simplex("b", b, len(y), x.dtype, "transport_on_line")
     return _walk(x[:, 0], y[:, 0], a, b, jnp.asarray(p, x.dtype))
 
 

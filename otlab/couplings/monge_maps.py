@@ -5,11 +5,12 @@ from collections.abc import Callable
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jaxtyping import Array, Float
 
 from otlab.core.costs import paired_cost
-from otlab.core.inputs import positive_int
+from otlab.core.inputs import number, positive, positive_int
 from otlab.couplings.entropic_ot.divergence import sinkhorn_divergence
 from otlab.couplings.monge_gap import conservativity, monge_gap
 from otlab.learning.descent import TrainState, descend, init
@@ -162,13 +163,12 @@ class Objective(eqx.Module):
     def __init__(self, *, epsilon, epsilon_fit, gap=None, spending=None, curl=None,
                  cost="sqeuclidean", fit_cost="sqeuclidean", tol=1e-3, max_steps=2_000):
         for name, value in {"epsilon": epsilon, "epsilon_fit": epsilon_fit}.items():
-            if not (isinstance(value, jax.core.Tracer) or 0 < value < jnp.inf):
-                raise ValueError(f"{name} must be a finite number > 0, in units of the cost; got "
-                                 f"{value}. For example 0.01 * mean_cost(x, y, cost=cost).")
+            positive(name, value, "In units of the cost: 0.01 * mean_cost(x, y, cost=cost), say.")
             setattr(self, name, jnp.asarray(value))  # filter_jit compiles for each Python number
         for name, value in {"gap": gap, "spending": spending, "curl": curl}.items():
-            if not (value is None or isinstance(value, jax.core.Tracer) or 0 <= value < jnp.inf):
-                raise ValueError(f"{name} is a weight >= 0, or None to leave it out; got {value}.")
+            if value is not None:
+                number(name, value, lambda v: (v >= 0) & (v < np.inf),
+                       "a weight >= 0, or None to leave the term out")
             setattr(self, name, None if value is None else jnp.asarray(value))
         self.cost, self.fit_cost, self.tol, self.max_steps = cost, fit_cost, tol, max_steps
 

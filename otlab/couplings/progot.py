@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from otlab.couplings.entropic_ot.engine import inputs
+from otlab.core.inputs import known, whole
 from otlab.couplings.entropic_ot.entropic_map import entropic_map
 from otlab.couplings.entropic_ot.sinkhorn import SinkhornResult, sinkhorn
 
@@ -25,7 +25,7 @@ def alpha_schedule(kind: str, steps: int) -> Float[Array, " steps"]:
     """
     if kind not in KINDS:
         raise ValueError(f"alpha_schedule knows {', '.join(KINDS)}; got {kind!r}.")
-    if not inputs.whole(steps):
+    if not whole(steps):
         raise ValueError(f"alpha_schedule wants a whole number of steps >= 1; got {steps!r}.")
     k = np.arange(steps)
     alphas = {
@@ -174,7 +174,7 @@ def progot(x, y, *, epsilons, alphas, tols=None, a=None, b=None, max_steps=2_000
                 f"progot wants {name} of shape {alphas.shape}, one a step like alphas; got "
                 f"{values.shape}. For a constant: jnp.full({len(alphas)}, value)."
             )
-    if inputs.known(alphas) and not ((host := np.asarray(alphas)) * (host <= 1) > 0).all():
+    if known(alphas) and not ((host := np.asarray(alphas)) * (host <= 1) > 0).all():
         raise ValueError(f"progot wants alphas in (0, 1], shares of the way left; got {alphas}.")
     settings = dict(a=a, b=b, max_steps=max_steps, block=block, method=method)
     solves = [sinkhorn(x, y, epsilon=epsilons[0], tol=tols[0], **settings)]

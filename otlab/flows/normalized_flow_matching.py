@@ -3,10 +3,9 @@
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float, Int
 
-from otlab.core.inputs import positive_int
+from otlab.core.inputs import finite, number, positive_int
 from otlab.flows.autoregressive import encode
 
 
@@ -25,10 +24,8 @@ class Teacher(eqx.Module):
     turn: Float[Array, "d d"] | None = None
 
     def __check_init__(self):
-        for name, value, least in (("eta", self.eta, 0.0), ("sigma", self.sigma, 1e-12)):
-            if not isinstance(value, jax.core.Tracer) and not (np.asarray(value) >= least).all():
-                sign = "positive" if least else "zero or more"
-                raise ValueError(f"{name} must be {sign}; got {value}.")
+        number("eta", self.eta, lambda v: v >= 0, "zero or more")
+        number("sigma", self.sigma, lambda v: v >= 1e-12, "positive")
 
     def codes(self, key, x: Array, labels=None, *, block: int = 512) -> Array:
         r"""f(x + eta e) / sigma with fresh noise e, for data x (n, ...); no gradient passes.
@@ -65,9 +62,8 @@ def code_report(key, flow, x: Array, labels=None, *, eta) -> CodeReport:
         ValueError: when a code is not finite, which a teacher's training has then broken.
     """
     z = Teacher(flow, eta).codes(key, x, labels).reshape(len(x), -1)
-    if not isinstance(z, jax.core.Tracer) and not bool(jnp.isfinite(z).all()):
-        raise ValueError("the teacher's codes hold NaN or infinite values; train it again with a "
-                         "lower rate or a smaller limit of the log-scale.")
+    finite("the teacher's code", z, "train it again with a lower learning rate or a smaller limit "
+           "of the log-scale")
     squares = (z**2).mean(0)
     return CodeReport(jnp.sqrt(squares.mean()), z.mean(0), jnp.sqrt(squares))
 

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from otlab.core.inputs import check_pair
 from otlab.flows.paths import LinearPath
 
 
@@ -65,12 +66,3 @@ def velocities(model, t, x, condition=None) -> Array:
     """The model at every row of times t (n,), points x (n, ...) and, when given, conditions."""
     rows = (t, x) if condition is None else (t, x, condition)
     return jax.vmap(model)(*rows)
-
-
-def check_pair(x0, x1):
-    """Refuse what is not paired row by row."""
-    if jnp.shape(x0) != jnp.shape(x1) or jnp.ndim(x0) < 2 or len(x0) == 0:
-        raise ValueError(
-            f"x0 and x1 are paired row by row, shape (n, ...) with n of at least 1; got "
-            f"{jnp.shape(x0)} and {jnp.shape(x1)}. Index the target by the partners first: x1[j]."
-        )

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from otlab.core.blocks import in_blocks, on_one_cpu, over_cores
-from otlab.core.inputs import positive_int
+from otlab.core.inputs import cloud, known, number, positive, positive_int
 from otlab.core.status import Status
 
 
@@ -47,8 +47,8 @@ class Ratio(eqx.Module):
     ratio: Float[Array, ""]
 
     def __init__(self, ratio):
-        if not isinstance(ratio, jax.core.Tracer) and not 0 < ratio <= 1:
-            raise ValueError(f"ratio is a share of the step, above 0 and at most 1; got {ratio}.")
+        number("ratio", ratio, lambda r: (r > 0) & (r <= 1),
+               "a fraction of the step, above 0 and at most 1")
         self.ratio = jnp.asarray(ratio, jnp.float32)
 
     def __call__(self, v, t, x, dt):
@@ -231,12 +231,10 @@ def solve(model, x0: Array, *, rtol, atol, start=0.0, stop=1.0, max_steps: int =
         early holds NaN.
     """
     _check(x0, "euler")
-    if not any(isinstance(z, jax.core.Tracer) for z in (start, stop)) and start == stop:
+    if known(start, stop) and start == stop:
         raise ValueError(f"solve needs two different times; got start = stop = {start}.")
-    for name, value in (("rtol", rtol), ("atol", atol)):
-        if not isinstance(value, jax.core.Tracer) and not value > 0:
-            raise ValueError(f"{name} must be a positive number; got {value}.")
-    tols = [jnp.asarray(z, x0.dtype) for z in (rtol, atol)]
+    tols = [jnp.asarray(positive(name, value), x0.dtype)
+            for name, value in (("rtol", rtol), ("atol", atol))]
     return _solve(model, x0, *tols, *_times(x0, start, stop), positive_int("max_steps", max_steps))
 
 
@@ -280,11 +278,7 @@ def _check(x0, method):
     if not callable(method) and method not in METHODS:
         raise ValueError("method must be a function (v, t, x, dt) -> x, or one of "
                          f"{', '.join(METHODS)}; got {method!r}.")
-    if jnp.ndim(x0) < 2 or len(x0) == 0:
-        raise ValueError(f"x0 must hold at least one point, shape (n, ...); got {jnp.shape(x0)}. "
-                         "For one point: x0[None].")
+    cloud("x0", x0, "the flow cannot carry them")
     if not jnp.issubdtype(x0.dtype, jnp.floating):
         raise ValueError(f"x0 must hold floating numbers; got {x0.dtype}. "
                          "Use x0.astype('float32').")
-    if not isinstance(x0, jax.core.Tracer) and not bool(jnp.isfinite(x0).all()):
-        raise ValueError("x0 holds NaN or infinite values; the flow cannot carry them.")

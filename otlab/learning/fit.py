@@ -5,8 +5,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from otlab.core.inputs import positive_int
-from otlab.flows.objectives import check_pair
+from otlab.core.inputs import check_pair, positive_int
 from otlab.learning.loop import (
     FLOW_MATCHING,
     advance,

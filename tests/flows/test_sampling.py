@@ -174,7 +174,7 @@ def test_oracle_the_ratio_names_midpoint_and_heun(cloud):
 
 @pytest.mark.parametrize("ratio", [0, -0.4, 1.1])
 def test_failure_a_ratio_outside_of_its_step(ratio):
-    with pytest.raises(ValueError, match="share of the step"):
+    with pytest.raises(ValueError, match="fraction of the step"):
         Ratio(ratio)
 
 

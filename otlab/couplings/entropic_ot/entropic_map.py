@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from otlab.core.costs import mean_cost, paired_cost, resolve_cost
-from otlab.couplings.entropic_ot.engine import inputs
+from otlab.core.inputs import clouds
 from otlab.couplings.entropic_ot.engine.tiles import over_rows
 from otlab.couplings.entropic_ot.sinkhorn import SinkhornResult, sinkhorn
 
@@ -63,7 +63,7 @@ def default_epsilon(x, y) -> Float[Array, ""]:
 
     Source: arXiv 2406.05061, Algorithm 4, step 1.
     """
-    return SHARE * mean_cost(*inputs.clouds(x, y))
+    return SHARE * mean_cost(*clouds(x, y, "sinkhorn"))
 
 
 class Calibration(eqx.Module):

@@ -13,6 +13,7 @@ from jax.nn import logsumexp
 from jaxtyping import Array, Float, Int
 
 from otlab.core.costs import resolve_cost
+from otlab.core.inputs import clouds, simplex
 from otlab.core.status import REMEDY, Status
 from otlab.couplings.entropic_ot.engine import inputs, iterate, sampling, sharpness
 from otlab.couplings.entropic_ot.engine.begin import begin
@@ -193,9 +194,9 @@ def sinkhorn(
 
     Source: Cuturi (2013), Algorithm 1, in log form, with Anderson acceleration.
     """
-    x, y = inputs.clouds(x, y)
-    a = inputs.weights("a", a, len(x), x.dtype)
-    b = inputs.weights("b", b, len(y), x.dtype)
+    x, y = clouds(x, y, "sinkhorn")
+    a = simplex("a", a, len(x), x.dtype, "sinkhorn")
+    b = simplex("b", b, len(y), x.dtype, "sinkhorn")
     inputs.check_cost(cost, x, y)
     epsilon, tol, max_steps = inputs.settings(epsilon, tol, max_steps, block, x.dtype)
     g = inputs.start(init, len(y), x.dtype)
@@ -215,7 +216,7 @@ def warm_start(result: SinkhornResult, x_new, y_new):
 
     Source: arXiv 2506.05526 (warm starts across batches).
     """
-    x_new, y_new = inputs.clouds(x_new, y_new)
+    x_new, y_new = clouds(x_new, y_new, "sinkhorn")
     return result.potential(x_new), result.target_potential(y_new)
 
 

@@ -9,7 +9,7 @@ from jax import lax
 from jax.nn import logsumexp
 
 from otlab.core.costs import resolve_cost
-from otlab.couplings.entropic_ot.engine import inputs
+from otlab.core.inputs import clouds, simplex
 from otlab.couplings.entropic_ot.engine.conjugate_gradients import STEPS, default_tol, normal_solve
 from otlab.couplings.entropic_ot.sinkhorn import SinkhornResult, sinkhorn
 from otlab.couplings.implicit_differentiation import adjoint
@@ -82,9 +82,9 @@ def implicit_sinkhorn(
 
     Source: Blondel et al., arXiv 2105.15183; Cuturi et al., arXiv 2002.03229.
     """
-    x, y = inputs.clouds(x, y)
-    a = inputs.weights("a", a, len(x), x.dtype)
-    b = inputs.weights("b", b, len(y), x.dtype)
+    x, y = clouds(x, y, "sinkhorn")
+    a = simplex("a", a, len(x), x.dtype, "sinkhorn")
+    b = simplex("b", b, len(y), x.dtype, "sinkhorn")
     if adjoint_tol is None:
         adjoint_tol = default_tol(x.dtype)
     if not 0 < adjoint_tol < 1:
@@ -160,9 +160,9 @@ def unrolled_sinkhorn(
             "unrolled_sinkhorn wants whole numbers steps and segment from 1; got "
             f"steps={steps}, segment={segment}. Leave segment=None to keep everything."
         )
-    x, y = inputs.clouds(x, y)
-    a = inputs.weights("a", a, len(x), x.dtype)
-    b = inputs.weights("b", b, len(y), x.dtype)
+    x, y = clouds(x, y, "sinkhorn")
+    a = simplex("a", a, len(x), x.dtype, "sinkhorn")
+    b = simplex("b", b, len(y), x.dtype, "sinkhorn")
     C = resolve_cost(cost)(x, y)
 
     def sweep(potentials, _):

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from otlab.core.inputs import known
 from otlab.core.status import REMEDY, Status
 from otlab.couplings.semidiscrete import SemidiscreteResult, relative_rate, solve
 from otlab.couplings.semidiscrete.laguerre import matching
@@ -50,7 +51,7 @@ class ClassResult(eqx.Module):
 
     def _known(self, labels):
         labels = jnp.asarray(labels)
-        if not isinstance(labels, jax.core.Tracer):
+        if known(labels):
             odd = np.setdiff1d(np.asarray(labels), np.asarray(self.classes))
             if len(odd):
                 raise ValueError(f"assign knows the labels {np.asarray(self.classes).tolist()}; "

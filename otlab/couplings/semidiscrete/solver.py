@@ -11,8 +11,8 @@ from jaxtyping import Array, Float, Int
 
 from otlab.core import data
 from otlab.core.costs import resolve_cost, std_cost
+from otlab.core.inputs import all_finite, known
 from otlab.core.status import REMEDY, Status
-from otlab.couplings.entropic_ot.engine.inputs import known
 from otlab.couplings.semidiscrete.laguerre import ascent, cells, inputs, matching
 from otlab.couplings.semidiscrete.laguerre.ascent import State
 from otlab.couplings.semidiscrete.laguerre.duplicates import note_on_copies
@@ -293,7 +293,7 @@ def _start(start, m, dtype) -> State:
     if state.g.shape != (m,):
         raise ValueError(f"semidiscrete wants one potential an atom, shape ({m},); got "
                          f"{state.g.shape}. Begin with init(m={m}).")
-    if not (inputs.all_finite(state.g) and inputs.all_finite(state.mean)):
+    if not (all_finite(state.g) and all_finite(state.mean)):
         raise ValueError("semidiscrete wants a finite potential to start from; it holds NaN or "
                          "infinity. Begin with init=None.")
     return state

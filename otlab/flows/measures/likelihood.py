@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from otlab.core.blocks import in_blocks
-from otlab.core.inputs import positive_int
+from otlab.core.inputs import cloud, positive_int
 from otlab.flows.sampling import METHODS
 
 DIVERGENCES = ("exact", "hutchinson")
@@ -67,10 +67,7 @@ def log_likelihood(model, x1: Array, *, steps: int, divergence: str = "exact", k
         raise ValueError(f"method must be one of {', '.join(METHODS)}; got {method!r}.")
     if divergence == "hutchinson" and key is None:
         raise ValueError('divergence="hutchinson" draws random probes; give it key=.')
-    if jnp.ndim(x1) < 2 or len(x1) == 0:
-        raise ValueError(f"x1 must hold at least one point, shape (n, ...); got {jnp.shape(x1)}.")
-    if not isinstance(x1, jax.core.Tracer) and not bool(jnp.isfinite(x1).all()):
-        raise ValueError("x1 holds NaN or infinite values; it has no likelihood.")
+    cloud("x1", x1, "such points have no likelihood")
     keys = None
     if divergence == "hutchinson":
         keys = jax.random.split(key, len(x1))

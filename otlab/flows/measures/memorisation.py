@@ -7,7 +7,7 @@ from jaxtyping import Array, Float, Int
 
 from otlab.core.blocks import in_blocks
 from otlab.core.costs import squared_distances
-from otlab.core.inputs import positive_int
+from otlab.core.inputs import cloud, positive_int
 
 
 class Nearest(eqx.Module):
@@ -29,7 +29,7 @@ def nearest(x: Array, points: Array, *, k: int = 1, block: int = 512) -> Nearest
     Raises:
         ValueError: for other shapes, no point, NaN, or k outside 1 … m.
     """
-    x, points = _cloud("x", x), _cloud("points", points)
+    x, points = _rows("x", x), _rows("points", points)
     if x.shape[1] != points.shape[1]:
         raise ValueError(f"nearest wants points of one size; got {x.shape[1]} numbers in a row of "
                          f"x and {points.shape[1]} in one of points.")
@@ -102,10 +102,6 @@ def memorisation(x: Array, train: Array, test: Array, *, block: int = 512) -> Me
                         jnp.mean((first < COPY * second).astype(first.dtype)))
 
 
-def _cloud(name, x):
-    x = jnp.asarray(x)
-    if x.ndim < 2 or len(x) == 0:
-        raise ValueError(f"{name} must hold at least one point, shape (n, ...); got {x.shape}.")
-    if not isinstance(x, jax.core.Tracer) and not bool(jnp.isfinite(x).all()):
-        raise ValueError(f"{name} holds NaN or infinite values; did the sampler diverge?")
+def _rows(name, x):
+    x = cloud(name, jnp.asarray(x))
     return x.reshape(len(x), -1)

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 
 from otlab.core.blocks import in_blocks
 from otlab.core.costs import squared_distances
-from otlab.core.inputs import positive_int
+from otlab.core.inputs import cloud, positive_int
 
 
 class Curvature(eqx.Module):
@@ -58,7 +58,7 @@ def curvature(model, x0: Array, *, steps: int = 50, start=0.0, stop=1.0) -> Curv
 
     Source: arXiv 2506.05526, section 4 of the sheet.
     """
-    _check_cloud("x0", x0)
+    cloud("x0", x0)
     start, stop = jnp.asarray(start, x0.dtype), jnp.asarray(stop, x0.dtype)
     return _curvature(model, x0, positive_int("steps", steps), start, stop)
 
@@ -68,8 +68,8 @@ def reconstruction(x: Array, y: Array) -> Float[Array, ""]:
 
     Both of shape (n, ...); in squared length. Divide by `total_variance(y)` for a share.
     """
-    _check_cloud("x", x)
-    _check_cloud("y", y)
+    cloud("x", x)
+    cloud("y", y)
     if x.shape != y.shape:
         raise ValueError(f"reconstruction compares row by row; got x {x.shape} and y {y.shape}.")
     return jnp.sum((x - y) ** 2) / len(x)
@@ -77,7 +77,7 @@ def reconstruction(x: Array, y: Array) -> Float[Array, ""]:
 
 def total_variance(y: Array) -> Float[Array, ""]:
     """Trace of the covariance of a cloud (n, ...), in squared length."""
-    _check_cloud("y", y)
+    cloud("y", y)
     return jnp.sum((y - y.mean(0)) ** 2) / len(y)
 
 
@@ -107,8 +107,8 @@ def energy_distance(x: Array, y: Array, *, unbiased: bool = True,
 
     Source: Székely and Rizzo (2013).
     """
-    _check_cloud("x", x)
-    _check_cloud("y", y)
+    cloud("x", x)
+    cloud("y", y)
     n, m = len(x), len(y)
     if x.shape[1:] != y.shape[1:]:
         raise ValueError(f"energy_distance wants points of one shape; got {x.shape} and {y.shape}.")
@@ -162,11 +162,3 @@ def frechet_distance(features_a, features_b, *, shrinkage: float = 0.0) -> float
 def _root(A):
     values, vectors = np.linalg.eigh(A)
     return (vectors * np.sqrt(np.clip(values, 0, None))) @ vectors.T
-
-
-def _check_cloud(name, x):
-    if jnp.ndim(x) < 2 or len(x) == 0:
-        raise ValueError(f"{name} must hold at least one point, shape (n, ...); got "
-                         f"{jnp.shape(x)}.")
-    if not isinstance(x, jax.core.Tracer) and not bool(jnp.isfinite(x).all()):
-        raise ValueError(f"{name} holds NaN or infinite values; did the sampler diverge?")

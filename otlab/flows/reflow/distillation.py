@@ -5,7 +5,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from otlab.flows.objectives import FlowMatching, check_pair, velocities
+from otlab.core.inputs import check_pair
+from otlab.flows.objectives import FlowMatching, velocities
 from otlab.flows.reflow.times import noise_end
 
 

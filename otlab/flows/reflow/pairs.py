@@ -5,8 +5,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from otlab.core.inputs import positive_int
-from otlab.flows.objectives import check_pair
+from otlab.core.inputs import check_pair, known, number, positive_int
 from otlab.flows.sampling import sample
 
 
@@ -67,11 +66,9 @@ class Mixture(eqx.Module):
 
     def __init__(self, generated, inverted=None, *, share=0.0, batch: int, anneal=0):
         check_pair(*generated)
-        traced = isinstance(share, jax.core.Tracer)
-        if not traced and not 0 <= share <= 1:
-            raise ValueError(f"share lies between 0 and 1; got {share}.")
+        number("share", share, lambda v: (v >= 0) & (v <= 1), "between 0 and 1")
         if inverted is None:
-            if not traced and share > 0:
+            if known(share) and share > 0:
                 raise ValueError(f"share={share} of a batch should be inverted pairs, and there "
                                  "are none; pass inverted=inverted_pairs(...).")
             inverted = tuple(x[:1] for x in generated)
@@ -79,8 +76,7 @@ class Mixture(eqx.Module):
         if inverted[0].shape[1:] != generated[0].shape[1:]:
             raise ValueError(f"generated and inverted pairs hold points of one shape; got "
                              f"{generated[0].shape[1:]} and {inverted[0].shape[1:]}.")
-        if not isinstance(anneal, jax.core.Tracer) and anneal < 0:
-            raise ValueError(f"anneal counts steps, 0 for none; got {anneal}.")
+        number("anneal", anneal, lambda v: v >= 0, "a number of steps, 0 for none")
         self.generated, self.inverted = tuple(generated), tuple(inverted)
         self.share = jnp.asarray(share, jnp.float32)
         self.anneal = jnp.asarray(anneal, jnp.float32)

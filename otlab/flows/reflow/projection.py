@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from otlab.core.inputs import positive_int
+from otlab.core.inputs import positive, positive_int
 from otlab.couplings.entropic_ot.divergence import sinkhorn_divergence
 
 
@@ -60,9 +60,7 @@ def project(key, points: Float[Array, "n d"], target, *, epsilon, steps: int, ba
     d = jax.eval_shape(partial(target, n=2), jax.random.key(0)).shape[1]
     if d != points.shape[1]:
         raise ValueError(f"points have {points.shape[1]} coordinates, the target {d}.")
-    if not isinstance(epsilon, jax.core.Tracer) and not epsilon > 0:
-        raise ValueError(f"epsilon must be a positive number; got {epsilon}.")
-    return _project(key, points, target, jnp.asarray(epsilon, points.dtype),
+    return _project(key, points, target, jnp.asarray(positive("epsilon", epsilon), points.dtype),
                     jnp.asarray(rate, points.dtype), positive_int("steps", steps),
                     positive_int("batch", batch))
 

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from otlab.core.inputs import positive_int
+from otlab.core.inputs import positive, positive_int
 from otlab.flows.objectives import FlowMatching, uniform
 from otlab.flows.reflow.pairs import Mixture
 from otlab.flows.reflow.times import SigmoidGrid
@@ -25,10 +25,8 @@ class Normalised(eqx.Module):
     floor: Float[Array, ""]
 
     def __init__(self, floor):
-        if not isinstance(floor, jax.core.Tracer) and not floor > 0:
-            raise ValueError(f"floor must be a positive number; got {floor}. A pair learned by "
-                             "heart has r = 0 and would weigh infinitely.")
-        self.floor = jnp.asarray(floor, jnp.float32)
+        self.floor = jnp.asarray(positive("floor", floor, "A pair learned by heart has r = 0 and "
+                                          "would weigh infinitely."), jnp.float32)
 
     def __call__(self, t, squares):
         """w of times and squares, both (n,)."""

@@ -5,9 +5,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from otlab.core.inputs import positive_int
+from otlab.core.inputs import check_pair, positive_int
 from otlab.flows.measures.metrics import curvature
-from otlab.flows.objectives import check_pair, velocities
+from otlab.flows.objectives import velocities
 from otlab.flows.paths import LinearPath
 
 

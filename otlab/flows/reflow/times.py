@@ -1,21 +1,13 @@
 """Where training looks and where sampling steps: laws of the time, and a warped grid."""
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from otlab.core.inputs import positive_int
+from otlab.core.inputs import number, positive, positive_int
 from otlab.flows.objectives import uniform
 
 __all__ = ["Cosh", "Exponential", "SigmoidGrid", "noise_end", "uniform"]
-
-
-def _positive(name, value, low, words):
-    """The number as a traced array, or a sentence saying what it may be."""
-    if not isinstance(value, jax.core.Tracer) and not value > low:
-        raise ValueError(f"{name} must be {words}; got {value}.")
-    return jnp.asarray(value, jnp.float32)
 
 
 class Exponential(eqx.Module):
@@ -29,7 +21,7 @@ class Exponential(eqx.Module):
     base: Float[Array, ""]
 
     def __init__(self, base):
-        self.base = _positive("base", base, 0, "a positive number (1 is uniform)")
+        self.base = jnp.asarray(positive("base", base, "1 is uniform."), jnp.float32)
 
     def quantile(self, u: Array) -> Array:
         """Time below which a share u of the mass lies."""
@@ -62,7 +54,7 @@ class Cosh(eqx.Module):
     steepness: Float[Array, ""]
 
     def __init__(self, steepness):
-        self.steepness = _positive("steepness", steepness, 0, "a positive number")
+        self.steepness = jnp.asarray(positive("steepness", steepness), jnp.float32)
 
     def quantile(self, u: Array) -> Array:
         """Time below which a share u of the mass lies."""
@@ -96,7 +88,8 @@ class SigmoidGrid(eqx.Module):
 
     def __init__(self, steps: int, kappa):
         self.steps = jnp.asarray(positive_int("steps", steps))
-        self.kappa = _positive("kappa", kappa, -1e-9, "zero or more")
+        self.kappa = jnp.asarray(number("kappa", kappa, lambda k: k >= 0, "zero or more"),
+                                 jnp.float32)
 
     def time(self, k) -> Array:
         """The time after k steps."""

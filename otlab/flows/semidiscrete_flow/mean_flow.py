@@ -11,9 +11,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from otlab.core.inputs import positive_int
+from otlab.core.inputs import check_pair, positive_int
 from otlab.flows import sampling
-from otlab.flows.objectives import check_pair, uniform
+from otlab.flows.objectives import uniform
 from otlab.flows.paths import LinearPath
 from otlab.learning.nets.mlp import time_embedding
 

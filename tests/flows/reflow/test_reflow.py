@@ -208,7 +208,7 @@ def test_oracle_projecting_a_point_mass_reaches_the_target_mean():
     (lambda x: Mixture((x, x), (x, x), share=1.5, batch=4), "between 0 and 1"),
     (lambda x: Mixture((x, x), (x[:, :1], x[:, :1]), share=0.5, batch=4), "points of one shape"),
     (lambda x: Mixture((x, x[:3]), batch=4), "paired row by row"),
-    (lambda x: Mixture((x, x), batch=4, anneal=-1), "anneal counts steps"),
+    (lambda x: Mixture((x, x), batch=4, anneal=-1), "anneal must be a number of steps"),
     (lambda x: TwoStep(None, low=0.0), "split time"),
     (lambda x: project(jax.random.key(0), x, normal(2), epsilon=0.1, steps=1, batch=99), "lower"),
     (lambda x: project(jax.random.key(0), x, normal(3), epsilon=0.1, steps=1, batch=4), "coord"),

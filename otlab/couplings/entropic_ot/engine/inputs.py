@@ -5,7 +5,6 @@ ends as `Status.NONFINITE` instead.
 """
 
 import math
-import operator
 
 import jax
 import jax.numpy as jnp
@@ -13,60 +12,13 @@ import numpy as np
 from jax.sharding import NamedSharding
 
 from otlab.core.costs import resolve_cost
+from otlab.core.inputs import known, whole
 
 METHODS = ("auto", "kernel", "stream", "plain")
 LARGEST = 1 << 29  # entries of a stored kernel: 2 GiB in float32
 TILE = 1 << 20  # entries of a block when none is given
 STREAM = 256  # rows of C at a time beside a kernel: recomputing them beats reading them
 SMALL = 1 << 18  # entries below which C is kept
-
-
-def known(*arrays) -> bool:
-    """True when every value can be looked at: outside `jit`, `vmap` and `grad`, on this host."""
-    return not any(isinstance(array, jax.core.Tracer) or _elsewhere(array) for array in arrays)
-
-
-def _elsewhere(array) -> bool:
-    """Whether parts of the array lie with other processes only."""
-    return isinstance(array, jax.Array) and not (array.is_fully_addressable
-                                                 or array.is_fully_replicated)
-
-
-def clouds(x, y, who="sinkhorn"):
-    """x (n, d) and y (m, d) in one floating-point type, float32 at least."""
-    x, y = jnp.asarray(x), jnp.asarray(y)
-    if x.ndim != 2 or y.ndim != 2 or x.shape[1] != y.shape[1]:
-        raise ValueError(
-            f"{who} wants x (n, d) and y (m, d); got {x.shape} and {y.shape}. "
-            "Flatten images first: x.reshape(len(x), -1); points on a line are x[:, None]."
-        )
-    for name, cloud in (("x", x), ("y", y)):
-        if cloud.size == 0:
-            raise ValueError(
-                f"{who} wants at least one point of one dimension in {name}; got shape "
-                f"{cloud.shape}. Check the filter or the slice that made it."
-            )
-        if jnp.issubdtype(cloud.dtype, jnp.complexfloating):
-            raise ValueError(
-                f"{who} wants real points in {name}; got {cloud.dtype}. "
-                "Stack real and imaginary parts as coordinates."
-            )
-    dtype = np.result_type(_floating(x), _floating(y), np.float32)
-    x, y = x.astype(dtype), y.astype(dtype)
-    for name, cloud in (("x", x), ("y", y)):
-        if known(cloud) and not (finite := np.isfinite(np.asarray(cloud))).all():
-            bad = np.flatnonzero(~finite.all(axis=1))
-            raise ValueError(
-                f"{who} wants finite points; {name} holds NaN or infinity in {len(bad)} of "
-                f"{len(cloud)} rows, the first at row {bad[0]}. Drop them: "
-                f"{name}[np.isfinite({name}).all(axis=1)]."
-            )
-    return x, y
-
-
-def _floating(array):
-    is_float = jnp.issubdtype(array.dtype, jnp.floating)
-    return array.dtype if is_float else jnp.zeros(()).dtype
 
 
 def check_cost(cost, x, y):
@@ -78,33 +30,6 @@ def check_cost(cost, x, y):
             f"got {shape}. For a cost of two points: "
             "lambda x, y: jax.vmap(lambda p: jax.vmap(lambda q: c(p, q))(y))(x)."
         )
-
-
-def weights(name, values, size, dtype, who="sinkhorn"):
-    """Weights of shape (size,) that sum to one; uniform when None."""
-    if values is None:
-        return jnp.full(size, 1 / size, dtype)
-    values = jnp.asarray(values).astype(dtype)
-    if values.shape != (size,):
-        raise ValueError(
-            f"{who} wants one weight a point: {name} of shape ({size},); "
-            f"got {values.shape}. Leave {name}=None for equal weights."
-        )
-    if not known(values):
-        return values
-    host = np.asarray(values, np.float64)
-    if not np.isfinite(host).all() or (host < 0).any():
-        bad = int(np.flatnonzero(~(host >= 0) | np.isinf(host))[0])
-        raise ValueError(
-            f"{who} wants finite weights >= 0; {name}[{bad}] is {host[bad]:g}. Clip or drop "
-            f"such points, then divide by the sum: {name} / {name}.sum()."
-        )
-    if abs(host.sum() - 1) > 1e-5:
-        raise ValueError(
-            f"{who} wants weights that sum to 1; {name} sums to {host.sum():.6g}. "
-            f"Pass {name} / {name}.sum()."
-        )
-    return values / values.sum()
 
 
 def settings(epsilon, tol, max_steps, block, dtype):
@@ -137,14 +62,6 @@ def settings(epsilon, tol, max_steps, block, dtype):
         )
     epsilon = jnp.asarray(epsilon).astype(dtype)
     return epsilon, jnp.asarray(tol).astype(dtype), jnp.asarray(max_steps).astype(jnp.int32)
-
-
-def whole(value) -> bool:
-    """True for an integer from 1 to 2^31 - 1, of any integer type."""
-    try:
-        return not isinstance(value, bool) and 1 <= operator.index(value) < 2**31
-    except TypeError:
-        return False
 
 
 def start(init, m, dtype):

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from otlab.core.costs import resolve_cost
-from otlab.couplings.entropic_ot.engine import inputs
+from otlab.core.inputs import whole
 from otlab.couplings.entropic_ot.engine.tiles import over_rows
 
 TILE = 1 << 20  # entries of the plan held at a time when no block is given
@@ -25,7 +25,7 @@ def sample_pairs(result, key, *, block=None):
     Source: arXiv 2506.05526; Gumbel-max trick.
     """
     n, m = len(result.x), len(result.y)
-    if block is not None and not inputs.whole(block):
+    if block is not None and not whole(block):
         raise ValueError(
             f"sample_pairs wants block to be None or a whole number of rows >= 1; got {block!r}."
         )

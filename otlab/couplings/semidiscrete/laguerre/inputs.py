@@ -4,11 +4,10 @@ Shapes are checked always, values only when they are known, that is outside `jit
 """
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 
-from otlab.couplings.entropic_ot.engine.inputs import known, whole
+from otlab.core.inputs import all_finite, floating_type, known, simplex, whole
 
 
 def check_atoms(y, b=None):
@@ -21,42 +20,13 @@ def check_atoms(y, b=None):
     if y.ndim != 2 or y.size == 0:
         raise ValueError(f"semidiscrete wants atoms y of shape (m, d), at least one; got {y.shape}."
                          " Flatten images first: y.reshape(len(y), -1).")
-    floating = y.dtype if jnp.issubdtype(y.dtype, jnp.floating) else jnp.zeros(()).dtype
-    y = y.astype(np.result_type(floating, np.float32))
+    y = y.astype(np.result_type(floating_type(y), np.float32))
     if not all_finite(y):
         bad = np.flatnonzero(~np.isfinite(np.asarray(y)).all(axis=1))
         raise ValueError(f"semidiscrete wants finite atoms; y holds NaN or infinity in {len(bad)} "
                          f"of {len(y)} rows, the first at row {bad[0]}. Drop them: "
                          "y[np.isfinite(y).all(axis=1)].")
-    return y, _weights(b, len(y), y.dtype)
-
-
-def all_finite(v) -> bool:
-    """False when v is known, outside and inside `jit`, and holds NaN or infinity."""
-    if not known(v):
-        return True
-    with jax.ensure_compile_time_eval():
-        return bool(jnp.isfinite(v).all())
-
-
-def _weights(b, m, dtype):
-    if b is None:
-        return jnp.full(m, 1 / m, dtype)
-    b = jnp.asarray(b).astype(dtype)
-    if b.shape != (m,):
-        raise ValueError(f"semidiscrete wants one weight an atom, b of shape ({m},); got "
-                         f"{b.shape}. Leave b=None for equal weights.")
-    if not known(b):
-        return b
-    host = np.asarray(b, np.float64)
-    if not (np.isfinite(host) & (host >= 0)).all():
-        bad = int(np.flatnonzero(~(np.isfinite(host) & (host >= 0)))[0])
-        raise ValueError(f"semidiscrete wants finite weights >= 0; b[{bad}] is {host[bad]:g}. "
-                         "Drop such atoms, then divide by the sum: b / b.sum().")
-    if abs(host.sum() - 1) > 1e-5:
-        raise ValueError(f"semidiscrete wants weights that sum to 1; b sums to {host.sum():.6g}. "
-                         "Pass b / b.sum().")
-    return b / b.sum()
+    return y, simplex("b", b, len(y), y.dtype, "semidiscrete")
 
 
 def check_settings(*, epsilon, cost, batch, eval_batch=2, tol=1.0, max_steps=1):

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from otlab.couplings.entropic_ot.engine.inputs import whole
+from otlab.core.inputs import whole
 from otlab.couplings.entropic_ot.engine.sampling import COARSE, TILE
 from otlab.couplings.entropic_ot.engine.tiles import over_rows
 from otlab.couplings.pairs import Pairs, noise_at

@@ -3,7 +3,7 @@
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from otlab.core.inputs import finite, number, positive_int
 from otlab.flows.autoregressive import encode
@@ -73,67 +73,8 @@ def calibrated(key, flow, x: Array, labels=None, *, eta) -> Teacher:
     return Teacher(flow, eta, code_report(key, flow, x, labels, eta=eta).sigma)
 
 
-class FreshCodes(eqx.Module):
-    """Draws training pairs (z, x[, label]): clean data, with a new code each time.
-
-    z is the end at t = 0, x the end at t = 1. With labels the teacher encodes with the true one,
-    and the student is then shown "no label", written `classes`, in a share `drop` of the rows.
-    """
-
-    teacher: Teacher
-    data: Float[Array, "m ..."]
-    labels: Int[Array, " m"] | None
-    batch: int = eqx.field(static=True)
-    drop: float = eqx.field(static=True, default=0.0)
-    classes: int | None = eqx.field(static=True, default=None)
-
-    def __check_init__(self):
-        positive_int("batch", self.batch)
-        if not 0 <= self.drop < 1 or (self.drop > 0) > (self.labels is not None):
-            raise ValueError(f"drop, the share of labels hidden, lies in [0, 1) and needs labels; "
-                             f"got drop={self.drop}.")
-        if (self.labels is None) != (self.classes is None):
-            raise ValueError("labels and classes, the number that stands for no label, come "
-                             "together; give both or neither.")
-
-    def __call__(self, key):
-        """(z, x), shape (batch, ...) each, and labels (batch,) where there are any."""
-        key_rows, key_noise, key_drop = jax.random.split(key, 3)
-        rows = jax.random.randint(key_rows, (self.batch,), 0, len(self.data))
-        x, labels = self.data[rows], None if self.labels is None else self.labels[rows]
-        z = self.teacher.codes(key_noise, x, labels)
-        if labels is None:
-            return z, x
-        hidden = jax.random.bernoulli(key_drop, self.drop, labels.shape)
-        return z, x, jnp.where(hidden, jnp.asarray(self.classes, labels.dtype), labels)
-
-
-class CachedCodes(eqx.Module):
-    """Draws pairs (z, x) from R stored codes a datum: no teacher at training time.
-
-    codes: shape (m, R, ...).   data: shape (m, ...).
-    """
-
-    codes: Float[Array, "m R ..."]
-    data: Float[Array, "m ..."]
-    batch: int = eqx.field(static=True)
-
-    def __check_init__(self):
-        positive_int("batch", self.batch)
-        if jnp.shape(self.codes)[:1] + jnp.shape(self.codes)[2:] != jnp.shape(self.data):
-            raise ValueError(f"codes (m, R, ...) and data (m, ...) belong together; got "
-                             f"{jnp.shape(self.codes)} and {jnp.shape(self.data)}.")
-
-    def __call__(self, key):
-        """(z, x), shape (batch, ...) each."""
-        key_rows, key_code = jax.random.split(key)
-        rows = jax.random.randint(key_rows, (self.batch,), 0, len(self.data))
-        which = jax.random.randint(key_code, (self.batch,), 0, self.codes.shape[1])
-        return self.codes[rows, which], self.data[rows]
-
-
 def cache_codes(key, teacher: Teacher, data: Array, labels=None, *, draws: int) -> Array:
-    """`draws` codes of every datum, shape (m, draws, ...), for `CachedCodes`."""
+    """`draws` codes of every datum, shape (m, draws, ...): pairs that need the teacher no more."""
     keys = jax.random.split(key, positive_int("draws", draws))
     return jnp.stack([teacher.codes(k, data, labels) for k in keys], axis=1)
 

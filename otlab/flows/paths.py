@@ -30,8 +30,3 @@ class LinearPath(eqx.Module):
             )
         t = jnp.asarray(t, x0.dtype)
         return PathSample((1 - t) * x0 + t * x1, x1 - x0)
-
-
-def velocity_to_target(t, x_t, v_t):
-    """End point x1 that a straight path through x_t with velocity v_t reaches: x_t + (1 - t) v."""
-    return x_t + (1 - t) * v_t

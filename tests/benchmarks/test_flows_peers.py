@@ -20,12 +20,12 @@ import pytest
 import report
 import torch
 import torchcfm_peer as peer
+from independent_pairs import Independent
 
 from otlab.core import data
 from otlab.core.costs import relative_epsilon
 from otlab.couplings import semidiscrete
 from otlab.flows import sampling
-from otlab.flows.image_runs import Independent
 from otlab.flows.large_sinkhorn_couplings import couple_in_batches
 from otlab.learning import fit as training
 from otlab.learning import loop as steps

@@ -49,16 +49,14 @@ def test_oracle_calibrated_codes_have_mean_square_one(data, key):
     assert float((z**2).mean()) == pytest.approx(1, rel=0.05)
 
 
-def test_invariant_codes_are_fresh_and_their_data_clean(data, key):
-    teacher = normalized.Teacher(Scaling(M, S), 0.3)
-    pairs = normalized.FreshCodes(teacher, data[:3], None, 256)
-    z, x = pairs(key)
-    assert set(map(tuple, np.asarray(x))) == set(map(tuple, np.asarray(data[:3])))
+def test_invariant_codes_are_fresh_noise_about_the_code_of_their_datum(data, key):
+    teacher, x = normalized.Teacher(Scaling(M, S), 0.3), jnp.repeat(data[:3], 85, axis=0)
+    z = teacher.codes(key, x)
     for row in data[:3]:
         cloud = np.asarray(z)[np.asarray((x == row).all(1))]
         np.testing.assert_allclose(cloud.std(0), 0.3 / np.asarray(S), rtol=0.3)
         np.testing.assert_allclose(cloud.mean(0), (row - M) / S, atol=0.25)
-    assert not np.array_equal(z, pairs(jax.random.key(8))[0])
+    assert not np.array_equal(z, teacher.codes(jax.random.key(8), x))
 
 
 def test_invariant_no_noise_no_cloud(data, key):
@@ -70,31 +68,23 @@ def test_invariant_no_noise_no_cloud(data, key):
 
 def test_invariant_cached_codes_belong_to_their_datum(data, key):
     codes = normalized.cache_codes(key, normalized.Teacher(Scaling(M, S), 0.1), data[:7], draws=2)
-    z, x = normalized.CachedCodes(codes, data[:7], 128)(key)
-    rows = np.argmin(((np.asarray(x)[:, None] - np.asarray(data[:7])) ** 2).sum(2), axis=1)
-    hit = (np.asarray(codes)[rows] == np.asarray(z)[:, None]).all(2)
-    assert hit.any(1).all() and hit[:, 0].any() and hit[:, 1].any()
+    assert codes.shape == (7, 2, 2) and not np.array_equal(codes[:, 0], codes[:, 1])
+    np.testing.assert_allclose(codes.mean(1), (data[:7] - M) / S, atol=0.5)
 
 
 def test_gradient_stops_at_the_teacher(data, key):
     def loss(flow):
-        z, x = normalized.FreshCodes(normalized.Teacher(flow, 0.1), data, None, 16)(key)
-        return FlowMatching()(key, lambda t, x: 0 * x, z, x)
+        z = normalized.Teacher(flow, 0.1).codes(key, data[:16])
+        return FlowMatching()(key, lambda t, x: 0 * x, z, data[:16])
 
     slopes = eqx.filter_grad(loss)(Scaling(M, S))
     assert not any(np.asarray(g).any() for g in jax.tree.leaves(slopes))
 
 
-def test_invariant_labels_reach_the_teacher_whole_and_the_student_in_part(data, key):
+def test_invariant_labels_reach_the_teacher(data, key):
     labels = jnp.arange(len(data)) % 4
-    teacher = normalized.Teacher(Scaling(M, S), 0.0)
-    pairs = normalized.FreshCodes(teacher, data, labels, 2_000, drop=0.25, classes=4)
-    z, x, given_labels = pairs(key)
-    true = np.round(np.asarray(z - (x - M) / S)[:, 0]).astype(int)
-    hidden = np.asarray(given_labels) == 4
-    assert 0.2 < hidden.mean() < 0.3
-    np.testing.assert_array_equal(true[~hidden], np.asarray(given_labels)[~hidden])
-    assert set(true[hidden]) == {0, 1, 2, 3}
+    z = normalized.Teacher(Scaling(M, S), 0.0).codes(key, data, labels)
+    np.testing.assert_array_equal(np.round(np.asarray(z - (data - M) / S)[:, 0]), labels)
 
 
 @given(st.integers(0, 1_000), st.integers(2, 5))
@@ -136,8 +126,12 @@ def test_oracle_noise_of_the_input_is_a_time_of_the_path(eta):
 def test_oracle_a_student_of_a_gaussian_teacher_needs_one_step(data, key):
     # Codes (x - m) / s are the optimal pairs: the flow is straight and one Euler step is enough.
     teacher = normalized.Teacher(Scaling(M, S), 0.02)
-    model = fit(key, Velocity(2, 32, 2, key=key), normalized.FreshCodes(teacher, data, None, 256),
-                steps=800, batch=256, rate=1e-2).model
+
+    def pairs(key):
+        rows = jax.random.randint(key, (256,), 0, len(data))
+        return teacher.codes(key, data[rows]), data[rows]
+
+    model = fit(key, Velocity(2, 32, 2, key=key), pairs, steps=800, batch=256, rate=1e-2).model
     x0 = jax.random.normal(jax.random.key(5), (2_000, 2))
     one = sample(model, x0, steps=1)
     assert float(metrics.reconstruction(one, M + S * x0)) < 0.05
@@ -152,14 +146,8 @@ def test_failure_sentences(data, key):
         normalized.Teacher(Scaling(M, S), -0.1)
     with pytest.raises(ValueError, match="sigma must be positive; got 0"):
         normalized.Teacher(Scaling(M, S), 0.1, 0.0)
-    with pytest.raises(ValueError, match="codes hold NaN.*lower rate"):
+    with pytest.raises(ValueError, match="code holds NaN.*lower learning rate"):
         normalized.code_report(key, Scaling(M, 0 * S), data * 0 + M, eta=0.0)
-    with pytest.raises(ValueError, match="drop.*needs labels; got drop=0.1"):
-        normalized.FreshCodes(teacher, data, None, 4, drop=0.1)
-    with pytest.raises(ValueError, match="labels and classes.*together"):
-        normalized.FreshCodes(teacher, data, jnp.zeros(4_000, int), 4)
-    with pytest.raises(ValueError, match="codes \\(m, R, ...\\) and data"):
-        normalized.CachedCodes(jnp.zeros((3, 2, 5)), data[:3], 4)
     with pytest.raises(ValueError, match="paired rows; got \\(4, 2\\) and \\(3, 2\\)"):
         normalized.procrustes(data[:4], data[:3])
     with pytest.raises(ValueError, match="draws must be a whole number"):

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from otlab.flows.paths import LinearPath, velocity_to_target
+from otlab.flows.paths import LinearPath
 
 
 @settings(max_examples=30, deadline=None)
@@ -16,7 +16,7 @@ def test_oracle_a_point_of_the_segment(t, a, b):
     x_t, v_t = LinearPath()(jnp.float32(t), jnp.full(2, a), jnp.full(2, b))
     np.testing.assert_allclose(x_t, a + t * (b - a), atol=1e-5)
     np.testing.assert_allclose(v_t, b - a, atol=1e-5)
-    np.testing.assert_allclose(velocity_to_target(t, x_t, v_t), b, atol=1e-4)
+    np.testing.assert_allclose(x_t + (1 - t) * v_t, b, atol=1e-4)    # where it is bound for
 
 
 def test_invariant_ends_are_the_pair():

@@ -5,8 +5,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from independent_pairs import Independent
 
-from otlab.flows.image_runs import Independent
 from otlab.flows.objectives import FlowMatching
 from otlab.flows.paths import LinearPath
 from otlab.learning import checkpointing as runs

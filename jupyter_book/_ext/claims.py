@@ -5,7 +5,14 @@ from collections import Counter
 
 from otlab.lab.claims import VERDICTS, simulation
 from otlab.lab.claims.rows import STANDINGS
-from otlab.lab.claims.table import badge, claims_html, footer_html, found_html, intervals_in
+from otlab.lab.claims.table import (
+    badge,
+    claims_html,
+    expected_misses,
+    footer_html,
+    found_html,
+    intervals_in,
+)
 
 MARK = "% claims: the build puts the tables of all chapters here"
 TOTALS = "% totals: the build counts all rows here"
@@ -28,7 +35,7 @@ def expected_to_err(claims: list[dict], found: list[dict]) -> str:
     """How many intervals the page holds, and how many of them are expected to err."""
     number = intervals_in([*claims, *found])
     return (f"<p>This page holds {counted(number, 'interval', 'intervals')} of 95 %: even if every "
-            f"experiment was done right, about {round(0.05 * number)} of them are expected to "
+            f"experiment was done right, about {expected_misses(number)} of them are expected to "
             "miss what they estimate, and nobody knows which.</p>")
 
 
@@ -40,7 +47,7 @@ def scrolled(table: str, label: str) -> str:
 
 def raw(text: str) -> str:
     """HTML for MyST."""
-    return f"```{{raw}} html\n{text}\n```\n"
+    return f"```{{raw}} html\n{text.strip()}\n```\n"
 
 
 def section(title: str, path: str, result: dict, *, kind: str) -> str:
@@ -81,21 +88,13 @@ def page(chapters: list[tuple[str, str, dict]]) -> str:
 
 def simulated() -> str:
     """MyST text: how often the old rule and this one give each verdict, truths being known."""
-    def cell(tag: str, text: str, **attributes: str) -> str:
-        return f"<{tag}{''.join(f' {k}={v!r}' for k, v in attributes.items())}>{text}</{tag}>"
-
-    heads = ("Truth", "Noise of a seed", "Old rule", "This rule")
-    lines = [(f"{r['truth']:g}", f"{r['noise']:g}", _percent(r["old"], only="reproduced"),
-              _percent(r["new"])) for r in simulation.table()]
-    body = "\n".join("<tr>" + cell("th", first, scope="row") + "".join(cell("td", c) for c in rest)
-                     + "</tr>" for first, *rest in lines)
-    head = "".join(cell("th", h, scope="col") for h in heads)
+    verdicts = [v for v in VERDICTS if v != "not tested"]
+    heads = ["Truth", "Noise", "Old rule: reproduced", *(f"This rule: {v}" for v in verdicts)]
+    lines = [[f"{r['truth']:g}", f"{r['noise']:g}"] + [f"{100 * rate:.0f} %" for rate in (
+        r["old"]["reproduced"], *(r["new"][v] for v in verdicts))] for r in simulation.table()]
+    head = "".join(f'<th scope="col">{h}</th>' for h in heads)
+    body = "\n".join(f'<tr><th scope="row">{truth}</th>'
+                     + "".join(f"<td>{c}</td>" for c in cells) + "</tr>"
+                     for truth, *cells in lines)
     return raw(scrolled(f'<table class="otlab-numbers"><thead><tr>{head}</tr></thead>\n<tbody>'
                         f"{body}</tbody></table>\n", "Rates of the verdicts"))
-
-
-def _percent(rates: dict, only: str = "") -> str:
-    """Rates of one percent or more, the largest first."""
-    shown = {only: rates[only]} if only else dict(
-        sorted(((k, v) for k, v in rates.items() if v >= 0.01), key=lambda kv: -kv[1]))
-    return ", ".join(f"{word} {100 * rate:.0f} %" for word, rate in shown.items())

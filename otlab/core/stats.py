@@ -73,7 +73,7 @@ class Interval:
         has no ±: 0.9998, or the range over all cases.
         """
         if self.kind == "exact":
-            low, high = short(self.low), short(self.high)
+            low, high = short(self.low, 4), short(self.high, 4)
             return low if low == high else f"{low} to {high}"
         lopsided = abs((self.low + self.high) / 2 - self.mean) > 0.1 * self.half_width
         return self._text("{0} ({2} to {3})" if lopsided else "{0} ± {1}")
@@ -242,16 +242,15 @@ def exact(values) -> Interval:
     return Interval(float(v.mean()), float(v.min()), float(v.max()), len(v), 1.0, "exact")
 
 
-def short(value: float) -> str:
-    """A number as a table states it: 2.6, 1,855, 3 × 10⁻⁸."""
+def short(value: float, digits: int = 3) -> str:
+    """A number as a table states it: 2.6, 1,855, 3 × 10⁻⁸; digits: significant ones."""
     value = float(value)
     if 0 < abs(value) < 1e-3:
-        digits, power = f"{value:.2g}".split("e") if "e" in f"{value:.2g}" else (value * 1e4, "-4")
-        head = f"{float(digits):.2g}"
+        head, power = f"{value:.1e}".split("e")
         text = f"10{str(int(power)).translate(SUPERSCRIPTS)}"
-        text = text if head == "1" else f"{head} × {text}"
+        text = text if head == "1.0" else f"{float(head):g} × {text}"
     else:
-        text = f"{value:,.0f}" if 1e3 <= abs(value) < 1e15 else f"{value:.3g}"
+        text = f"{value:,.0f}" if 999.5 <= abs(value) < 1e15 else f"{value:.{digits}g}"
     return text.replace("-", MINUS)
 
 

@@ -301,12 +301,15 @@ def test_the_claims_page_shows_every_saved_claim(built_book):
                (built_book.parent / "chapters").glob("*/result.json")]
     claims = [claim for result in results for claim in result["claims"]]
     assert claims, "no chapter saved a claim"
+    for row in (row for result in results for row in result["found"]):
+        assert row["found"] in text and f">{row['standing']}</span>" in text
     for claim in claims:
         assert claim["claim"] in text
         assert f">{claim['verdict']}</span>" in text
         if claim["verdict"] == "not tested":
             assert claim["command"] in text
-    assert text.count('class="otlab-footer"') == sum(bool(r["claims"]) for r in results)
+    assert text.count('class="otlab-footer"') == sum(
+        bool(r["claims"] or r["found"]) for r in results)
 
 
 def test_mathematics_was_drawn_at_build_time(built_book):

@@ -19,8 +19,11 @@ class Result:
         claim = {"number": 1, "claim": "half of n", "source": "eq. 1", "claimed": "n / 2",
                  "measured": str(n / 2), "mean": n / 2, "interval": [n / 2 - 1, n / 2 + 1],
                  "seeds": 5, "verdict": "reproduced", "note": "", "command": ""}
+        found = {"number": 1, "found": "twice n", "measured": str(2 * n), "mean": 2 * n,
+                 "interval": [2 * n - 1, 2 * n + 1], "standing": "found here", "note": ""}
         return {"application/vnd.otlab.result+json":
-                {"schema": "otlab.claims/1", "claims": [claim], "scalars": {"loss": epsilon}},
+                {"schema": "otlab.claims/2", "claims": [claim], "found": [found],
+                 "scalars": {"loss": epsilon}},
                 "text/plain": "a table"}
 Result()
 """

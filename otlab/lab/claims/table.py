@@ -109,6 +109,11 @@ def intervals_in(rows: Sequence[Mapping]) -> int:
     return sum(part["kind"] != "exact" for row in [*rows, *fresh] for part in row["parts"])
 
 
+def expected_misses(intervals: int) -> str:
+    """How many of so many 95 % intervals miss what they estimate, on average."""
+    return f"{0.05 * intervals:.1f}" if intervals < 60 else f"{0.05 * intervals:.0f}"
+
+
 def badge(word: str) -> str:
     """A verdict or a standing in words, coloured by its class."""
     slug = word.replace(" ", "-")
@@ -130,7 +135,8 @@ def found_html(rows: Sequence[Mapping], *, caption: str = "", classes: str = "")
         measured = _measured(r)
         if r.get("confirmed_by"):
             measured += f"<br>fresh seeds: {_measured(r['confirmed_by'])}"
-        lines.append((r["number"], _sentence(r["found"], r), measured, badge(r["standing"])))
+        lines.append((r["number"], _sentence(r["found"], r, source=f"stands if {r['shows']}"),
+                      measured, badge(r["standing"])))
     return _table(("#", "Found", "Measured", "Standing"), lines, caption,
                   f"otlab-claims otlab-found {classes}".strip())
 
@@ -156,9 +162,9 @@ def tables_html(data: Mapping) -> str:
                               "only fresh ones can."))
     count = intervals_in([*data["claims"], *data["found"]])
     if count:
-        err = f"{0.05 * count:.1f}".rstrip("0").rstrip(".")
-        out.append(f'<p class="otlab-footer"><small>{count} intervals stand here; about {err} '
-                   "of them are expected to miss what they estimate.</small></p>")
+        out.append(f'<p class="otlab-footer"><small>{count} intervals stand here; about '
+                   f"{expected_misses(count)} of them are expected to miss what they estimate."
+                   "</small></p>")
     return "".join([*out, footer_html(data["footer"], data["saved"])])
 
 

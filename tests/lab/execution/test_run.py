@@ -68,6 +68,7 @@ def test_a_run_leaves_notebook_page_and_result(folder):
     assert data["parameters"] == {"epsilon": 1.0, "n": 6, "budget": "smoke"}
     assert (data["status"], data["budget"], data["chapter"]) == ("ok", "smoke", "tiny")
     assert data["claims"][0]["mean"] == 3.0 and data["scalars"] == {"loss": 1.0}
+    assert [row["found"] for row in data["found"]] == ["twice n"]
     assert data["versions"]["python"].startswith("3.") and "CPU" in data["device"]
     assert "error" not in data and data["seconds"] >= 0
     nb = nbformat.read(out / "notebook.ipynb", as_version=4)

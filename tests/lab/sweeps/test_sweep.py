@@ -103,6 +103,8 @@ def test_the_table_is_tidy_and_the_plot_is_there(swept):
     assert (claims["value"] == claims["n"] / 2).all()
     assert (claims["low"] == claims["n"] / 2 - 1).all() and set(claims["number"]) == {1}
     assert set(claims["verdict"]) == {"reproduced"} and set(claims["metric"]) == {"half of n"}
+    found = ok[ok["kind"] == "found"]
+    assert (found["value"] == 2 * found["n"]).all() and set(found["verdict"]) == {"found here"}
     assert (scalars["value"] == scalars["epsilon"]).all() and set(scalars["metric"]) == {"loss"}
     assert set(table["budget"]) == {"smoke"}
     errors = table[table["status"] == "failed"]

@@ -25,6 +25,7 @@ ROOMS = {
 }
 PLOTLY = "application/vnd.plotly.v1+json"
 DROP = ("widgets", "papermill")
+ANSWER = {"code_prompt_show": "Show the answer", "code_prompt_hide": "Hide the answer"}
 # Links that work in JupyterLab, to a source file and to the book's own pages, and in the book.
 LINKS = ((re.compile(r"\]\(((?:\.\./)+)otlab/(\w+)/[\w/]+\.py\)"), r"](\1api/\2.md)"),
          (re.compile(r"\]\(((?:\.\./)+)jupyter_book/"), r"](\1"))
@@ -100,6 +101,8 @@ def clean(path: Path) -> str:
         if cell.cell_type == "markdown":
             for pattern, there in LINKS:
                 cell.source = pattern.sub(there, cell.source)
+        if "answer" in cell.metadata.get("tags", []):
+            cell.metadata["mystnb"] = cell.metadata.get("mystnb", {}) | ANSWER
         if "injected-parameters" in cell.metadata.get("tags", []):
             cell.metadata.tags.append("remove-cell")
         for output in cell.get("outputs", []):

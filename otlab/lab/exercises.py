@@ -30,13 +30,14 @@ class Box:
     def _repr_html_(self) -> str:
         mark = {None: "…", False: "✗", True: "✓"}[self.passed]
         colour = {None: "#5b6570", False: "#D55E00", True: "#009E73"}[self.passed]
-        return (f'<div class="otlab-attempt" role="status" style="border-left:4px solid {colour};'
-                f'padding:0.4rem 0.9rem"><strong>{mark} {self.title}.</strong> '
-                f"{html.escape(self.sentence)}</div>")
+        style = (f"color:var(--pst-color-text-base,inherit);border-left:4px solid {colour};"
+                 "padding:0.4rem 0.9rem")
+        return (f'<div class="otlab-attempt" role="status" style="{style}"><strong>{mark} '
+                f"{self.title}.</strong> {html.escape(self.sentence)}</div>")
 
 
 def attempt(check: Callable, yours, *arguments, **settings) -> Box:
-    """End the cell that the reader writes in with this: his answer's check, in one box.
+    """End the cell that the reader writes in with this: their answer's check, in one box.
 
     Args:
         check: a check of `otlab.lab`, called as check(yours, *arguments, **settings).
@@ -51,15 +52,17 @@ def attempt(check: Callable, yours, *arguments, **settings) -> Box:
     if yours is None or yours is ... or (callable(yours) and _unwritten(yours)):
         return Box(None, f"Nothing is written in {name} yet. Replace the three dots, then run "
                          "this cell again.")
-    said = io.StringIO()
+    printed = io.StringIO()
     try:
-        with contextlib.redirect_stdout(said):
+        with contextlib.redirect_stdout(printed):
             check(yours, *arguments, **settings)
     except AssertionError as failed:
-        return Box(False, str(failed) or "A property fails, and its check does not say which.")
+        said = str(failed) or "a property fails, and its check does not say which."
+        return Box(False, said[0].upper() + said[1:])
     except Exception as error:  # whatever the reader's code raises becomes a sentence
         return Box(False, f"{type(error).__name__}: {error}{_where(error, yours)}")
-    return Box(True, " ".join(said.getvalue().split()) or f"{name} has every property asked for.")
+    told = " ".join(printed.getvalue().split())
+    return Box(True, told or f"{name} has every property asked for.")
 
 
 def run_answers(on: bool) -> None:

@@ -15,24 +15,27 @@ export DASK_TEMPORARY_DIRECTORY = $(CURDIR)/.cache/dask
 export RUFF_CACHE_DIR = $(CURDIR)/.cache/ruff
 export HYPOTHESIS_STORAGE_DIRECTORY = $(CURDIR)/.cache/hypothesis
 
-.PHONY: help lab test setup book bench lock clean
+.PHONY: help lab test test-all setup book bench lock clean
 .DEFAULT_GOAL := help
 
 help:  ## say what each target does
 	@echo "OT Lab: make TARGET, where TARGET is"
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1|\2/p' Makefile | awk -F'|' '{printf "  %-8s %s\n", $$1, $$2}'
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' Makefile | awk -F'|' '{printf "  %-8s %s\n", $$1, $$2}'
 	@echo "Each target first sets up what it needs. A python other than python3: make lab PYTHON=python3.12"
 
 lab: setup  ## open JupyterLab on the contents page of the notebooks
 	@$(PY) -m otlab.lab.cli lab
 
-test: setup  ## run everything that CI runs; some forty minutes on two cores
-	@$(PY) tools/run_tests.py
+test: setup  ## run the tests, the chapters at smoke and the book; says what it leaves out
+	@$(PY) tools/run_tests.py $(WITH)
+
+test-all: setup  ## the same with the deep tests, and the chapters and book at page
+	@$(PY) tools/run_tests.py --all
 
 setup:  ## install the locked versions into .venv (instant when nothing has changed)
 	@PYTHON="$(PYTHON)" sh tools/setup.sh
 
-book: setup  ## run the chapters that changed and build the book into _build/html
+book: setup  ## run the chapters that changed at page, keep their records, build the book
 	@$(PY) jupyter_book/build.py
 
 bench: setup  ## measure our solvers beside their peers

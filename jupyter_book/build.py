@@ -3,6 +3,7 @@
     python jupyter_book/build.py                   # into _build/html
     python jupyter_book/build.py --out DIR         # elsewhere
     python jupyter_book/build.py --fresh           # run every chapter again
+    python jupyter_book/build.py --from-executed DIR --out PAGES   # run none: the tests' own book
 
 The staged folder, _build/book/source, holds the pages, the executed notebooks and the table of
 contents side by side. Warnings are errors; so is any request to another host.
@@ -20,7 +21,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
-sys.path.insert(0, str(HERE / "_ext"))
+sys.path[:0] = [str(HERE / "_ext"), str(ROOT)]
 
 import chapters  # noqa: E402
 import finish  # noqa: E402
@@ -62,23 +63,27 @@ def alone(path: Path):
         yield
 
 
-def build(out: Path, *, budget: str = "page", fresh: bool = False) -> None:
-    """Everything from notebooks to finished pages."""
-    work = ROOT / "_build" / "book"
+def build(out: Path, *, budget: str = "page", fresh: bool = False, jobs: int = 2,
+          executed: Path | None = None) -> None:
+    """Everything from notebooks to finished pages.
+
+    executed: a folder of runs at this budget that the test command kept; no chapter is run then.
+    """
+    work = (executed.parent if executed else ROOT / "_build") / "book"
     start = time.monotonic()
-    print(f"1/3 chapters, at the {budget} budget", flush=True)
-    executed = {}
-    for notebook in chapters.notebooks(ROOT):
-        folder = ROOT / "_build" / "chapters" / notebook.stem
-        chapters.run(ROOT, notebook, folder, budget, fresh)
-        executed[notebook] = folder
-    stamp, key = work / "fingerprint", chapters.book_fingerprint(ROOT, executed.values(), out)
+    if executed:
+        print(f"1/3 chapters, as executed in {os.path.relpath(executed)}", flush=True)
+        runs = chapters.executed_elsewhere(ROOT, executed, budget)
+    else:
+        print(f"1/3 chapters, at the {budget} budget", flush=True)
+        runs = chapters.run_all(ROOT, ROOT / "_build" / "chapters", budget, fresh, jobs)
+    stamp, key = work / "fingerprint", chapters.book_fingerprint(ROOT, runs, out)
     if not fresh and stamp.is_file() and stamp.read_text() == key and (out / "index.html").exists():
         print(f"The book in {os.path.relpath(out)} is unchanged.", flush=True)
         return
     stamp.unlink(missing_ok=True)
     print("2/3 pages", flush=True)
-    stage.stage(ROOT, work / "source", executed)
+    stage.stage(ROOT, work / "source", runs)
     (out / "_static").mkdir(parents=True, exist_ok=True)  # the theme copies its logo there first
     sphinx(work / "source", out, work / "doctrees", fresh)
     print("3/3 tidying and checking every page", flush=True)
@@ -95,12 +100,21 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--budget", default="page", choices=["smoke", "page", "long", "paper"],
                         help="how much each chapter may compute (default page)")
     parser.add_argument("--fresh", action="store_true", help="run and write everything again")
+    parser.add_argument("--jobs", type=int, default=min(2, os.cpu_count() or 1), metavar="N",
+                        help="chapters that run at a time, each with its share of the cores")
+    parser.add_argument("--from-executed", type=Path, metavar="DIR",
+                        help="run nothing: take what the test command executed, at smoke")
     options = parser.parse_args(arguments)
     if options.fresh and options.out.is_dir():
         shutil.rmtree(options.out)
     try:
         with alone(ROOT / "_build" / "lock"):
-            build(options.out.resolve(), budget=options.budget, fresh=options.fresh)
+            if options.from_executed:
+                build(options.out.resolve(), budget="smoke", fresh=options.fresh,
+                      executed=options.from_executed.resolve())
+            else:
+                build(options.out.resolve(), budget=options.budget, fresh=options.fresh,
+                      jobs=options.jobs)
     except chapters.BookError as error:
         print(f"The book was not built: {error}", file=sys.stderr)
         return 1

@@ -208,5 +208,5 @@ def test_no_stray_settings():
 
 def test_the_makefile_has_each_target_and_says_what_it_does():
     text = (ROOT / "Makefile").read_text()
-    targets = ["help", "lab", "test", "setup", "book", "bench", "lock", "clean"]
+    targets = ["help", "lab", "test", "test-all", "setup", "book", "bench", "lock", "clean"]
     assert [t for t in targets if not re.search(rf"^{t}:.*## \w", text, re.M)] == []

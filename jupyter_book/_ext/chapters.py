@@ -1,16 +1,19 @@
 """Runs the book's notebooks, each only when something that it depends on has changed."""
 
+import concurrent.futures
 import dataclasses
 import hashlib
 import json
-import sys
+import os
+import queue
+import threading
 import time
 from pathlib import Path
 
 import yaml
 
-SOURCES = ("otlab/**/*.py", "otlab/**/*.js", "otlab/**/*.css", "requirements.lock",
-           "notebooks/results/**/*")
+from otlab.lab.execution.chapters import read_chapter
+from otlab.lab.execution.fingerprint import fingerprint
 
 
 class BookError(Exception):
@@ -51,62 +54,138 @@ def notebooks(root: Path) -> list[Path]:
     return paths
 
 
-def fingerprint(root: Path, notebook: Path, budget: str) -> str:
-    """Hash of the notebook, the package, the locked versions and the saved long runs."""
-    total = hashlib.sha256(f"{budget} {sys.version_info[:2]} book/1".encode())
-    files = {path for pattern in SOURCES for path in root.glob(pattern) if path.is_file()}
-    for path in [notebook, *sorted(files)]:
-        total.update(str(path.relative_to(root)).encode() + b"\0" + path.read_bytes() + b"\0")
-    return total.hexdigest()
-
-
-def book_fingerprint(root: Path, runs, out: Path) -> str:
-    """Hash of all that the pages are made from: every run, every page and asset, the package."""
+def book_fingerprint(root: Path, executed, out: Path) -> str:
+    """Hash of all that the pages are made from: runs, notebooks, pages and assets, the package."""
     total = hashlib.sha256(str(out).encode())
     book = [p for p in (root / "jupyter_book").rglob("*")
             if p.is_file() and "__pycache__" not in p.parts]
+    package = [p for p in (root / "otlab").rglob("*") if p.suffix in {".py", ".js", ".css"}]
     measured = sorted((root / "notebooks" / "results" / "benchmarks").glob("*.json"))
-    for path in [root / "CONTRIBUTING.md", root / "pyproject.toml", *sorted(book), *measured,
-                 *(folder / "fingerprint" for folder in runs)]:
+    for path in [root / "CONTRIBUTING.md", root / "pyproject.toml", *sorted(book),
+                 *sorted(package), *measured, *executed,
+                 *(folder / "fingerprint" for folder in executed.values())]:
         total.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
     return total.hexdigest()
 
 
-def run(root: Path, notebook: Path, out: Path, budget: str, fresh: bool) -> bool:
-    """Execute one notebook into `out` unless it stands there unchanged; True when it ran.
+def done(root: Path, notebook: Path, out: Path, budget: str) -> bool:
+    """Whether `out` holds a run of this notebook that a new run would repeat."""
+    stamp = out / "fingerprint"
+    there = all((out / name).is_file() for name in ("notebook.ipynb", "result.json"))
+    return (there and stamp.is_file()
+            and stamp.read_text("utf-8") == fingerprint(root, notebook, budget))
+
+
+def run_all(root: Path, folder: Path, budget: str, fresh: bool, jobs: int) -> dict[Path, Path]:
+    """Execute every notebook that changed, `jobs` at a time; returns the folder of each run.
+
+    Each of the jobs has its own share of the cores: two chapters with one core each end sooner
+    than one after the other on two.
+
+    Raises:
+        BookError: when a cell fails, after the others have ended.
+    """
+    from otlab.lab.execution import kernels
+
+    here = {notebook: folder / notebook.stem for notebook in notebooks(root)}
+    todo = {n: out for n, out in here.items() if fresh or not done(root, n, out, budget)}
+    for notebook in here:
+        if notebook not in todo:
+            print(f"  {notebook.stem}: unchanged", flush=True)
+            _record(root, notebook, here[notebook])
+    cores, lock = queue.SimpleQueue(), threading.Lock()
+    for share in core_shares(min(jobs, max(1, len(todo)))):
+        cores.put(share)
+
+    def one(notebook):
+        share = cores.get()
+        if share is not None:
+            os.sched_setaffinity(0, share)  # of this thread, and so of the kernel that it starts
+        try:
+            run(root, notebook, todo[notebook], budget, lock)
+        finally:
+            cores.put(share)
+
+    with concurrent.futures.ThreadPoolExecutor(max(1, jobs)) as pool:
+        waiting = [pool.submit(one, notebook) for notebook in todo]
+        try:
+            concurrent.futures.wait(waiting)
+        except KeyboardInterrupt:
+            pool.shutdown(wait=False, cancel_futures=True)
+            kernels.kill_all()
+            raise
+    failed = [str(f.exception()) for f in waiting if isinstance(f.exception(), BookError)]
+    if failed:
+        raise BookError("\n".join(failed))
+    for future in waiting:
+        future.result()
+    return here
+
+
+def core_shares(jobs: int) -> list[set[int] | None]:
+    """The cores of this process dealt out to `jobs`; None for each where they cannot be dealt."""
+    if jobs < 2 or not hasattr(os, "sched_getaffinity"):
+        return [None] * max(1, jobs)
+    own = sorted(os.sched_getaffinity(0))
+    return [set(own[i::jobs]) for i in range(jobs)] if len(own) >= jobs else [None] * jobs
+
+
+def executed_elsewhere(root: Path, folder: Path, budget: str) -> dict[Path, Path]:
+    """The runs that the test command kept in `folder`, by notebook.
+
+    Raises:
+        BookError: naming every notebook that has none there, or one of another source.
+    """
+    here = {notebook: folder / notebook.stem for notebook in notebooks(root)}
+    stale = [n.stem for n, out in here.items() if not done(root, n, out, budget)]
+    if stale:
+        raise BookError(f"{os.path.relpath(folder)} holds no run of the present {', '.join(stale)};"
+                        " `python tools/run_tests.py --only nbval` leaves it there when it passes.")
+    return here
+
+
+def run(root: Path, notebook: Path, out: Path, budget: str, lock) -> None:
+    """Execute one notebook into `out`, and leave its record; `lock` keeps lines whole.
 
     Raises:
         BookError: when a cell fails.
     """
-    key, stamp = fingerprint(root, notebook, budget), out / "fingerprint"
-    done = (out / "notebook.ipynb").is_file() and (out / "result.json").is_file()
-    if not fresh and done and stamp.is_file() and stamp.read_text() == key:
-        print(f"  {notebook.stem}: unchanged", flush=True)
-        return False
-    from otlab.lab.execution.chapters import read_chapter
     from otlab.lab.execution.run import execute
 
     chapter = read_chapter(notebook)
     if chapter.parameters is None:  # a page with no settings, such as the first one
         chapter = dataclasses.replace(chapter, parameters={})
     named = budget if "budget" in chapter.parameters else None
-    stamp.unlink(missing_ok=True)
+    key = fingerprint(root, notebook, budget)
+    (out / "fingerprint").unlink(missing_ok=True)
     start = time.monotonic()
-    print(f"  {notebook.stem}: running{f' at the {named} budget' if named else ''}", flush=True)
+
+    def say(text):
+        with lock:
+            print(f"  {notebook.stem}: {text}", flush=True)
 
     def tell(event):
         if event.state != "running" and event.seconds >= 1:
-            print(f"    cell {event.number}/{event.total} {event.seconds:6.1f} s  {event.heading}",
-                  flush=True)
+            say(f"cell {event.number}/{event.total} {event.seconds:6.1f} s  {event.heading}")
 
+    say(f"running{f' at the {named} budget' if named else ''}")
     result = execute(chapter, budget=named, out=out, static=True, html=False, on_cell=tell)
     if result.status != "ok":
         error = result.error or {}
         raise BookError(f"{notebook.relative_to(root)} failed in code cell {error.get('cell')} "
                         f"({error.get('heading')}): {error.get('name')}: {error.get('message')}")
-    stamp.write_text(key)
-    print(f"  {notebook.stem}: done in {time.monotonic() - start:.0f} s", flush=True)
-    return True
+    (out / "fingerprint").write_text(key)
+    _record(root, notebook, out)
+    say(f"done in {time.monotonic() - start:.0f} s")
+
+
+def _record(root: Path, notebook: Path, out: Path) -> None:
+    """Bring the chapter's record up to this run, where it is of another source."""
+    from otlab.lab.execution.record import faults, keep_record
+
+    chapter = read_chapter(notebook)
+    if chapter.parameters is not None and faults(notebook, root):
+        keep_record(chapter, out, root)
 
 
 def result(out: Path) -> dict:

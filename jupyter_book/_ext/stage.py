@@ -61,7 +61,7 @@ def stage(root: Path, source: Path, executed: dict[Path, Path]) -> None:
     found = []
     for notebook, folder in executed.items():
         relative = notebook.relative_to(root)
-        put(str(relative), clean(folder / "notebook.ipynb"))
+        put(str(relative), clean(folder / "notebook.ipynb", notebook))
         title = chapters_title(notebook)
         found.append((title, str(relative), chapters.result(folder)))
     tables = benchmarks.page(root / "notebooks" / "results" / "benchmarks")
@@ -87,24 +87,35 @@ def chapters_title(notebook: Path) -> str:
     return read_chapter(notebook).title
 
 
-def clean(path: Path) -> str:
+def with_outputs(source: Path, executed: Path):
+    """The notebook as it is now, with the outputs of a run of the same code cells.
+
+    So a word of prose reaches the page without a new run.
+    """
+    nb, ran = nbformat.read(source, as_version=4), nbformat.read(executed, as_version=4)
+    outputs = [c for c in ran.cells if c.cell_type == "code"
+               and "injected-parameters" not in c.metadata.get("tags", [])]
+    here = [c for c in nb.cells if c.cell_type == "code"]
+    for cell, other in zip(here, outputs, strict=True):
+        cell.outputs, cell.execution_count = other.outputs, other.execution_count
+    return nb
+
+
+def clean(executed: Path, source: Path) -> str:
     """An executed notebook as the book wants it.
 
     Widget state would pull in scripts from elsewhere; the text/html twin stays.
     """
-    nb = nbformat.read(path, as_version=4)
+    nb = with_outputs(source, executed)
     for name in DROP:
         nb.metadata.pop(name, None)
     nb.metadata.setdefault("kernelspec", {"name": "python3", "display_name": "Python 3"})
     for cell in nb.cells:
-        cell.metadata.pop("papermill", None)
         if cell.cell_type == "markdown":
             for pattern, there in LINKS:
                 cell.source = pattern.sub(there, cell.source)
         if "answer" in cell.metadata.get("tags", []):
             cell.metadata["mystnb"] = cell.metadata.get("mystnb", {}) | ANSWER
-        if "injected-parameters" in cell.metadata.get("tags", []):
-            cell.metadata.tags.append("remove-cell")
         for output in cell.get("outputs", []):
             data = output.get("data", {})
             data.pop("application/vnd.jupyter.widget-view+json", None)

@@ -3,10 +3,13 @@
 import os
 import subprocess
 import sys
+import tempfile
 
 import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from otlab.core import ready
 
 AXIS = "batch"
 
@@ -56,8 +59,27 @@ def on_virtual_devices(source: str, *, count: int = 8, timeout: float = 300) -> 
     # device: with four such programs on two cores, 6 of 12 stuck; with four threads a device, none.
     environment = os.environ | {"XLA_FLAGS": flags.strip(), "JAX_PLATFORMS": "cpu",
                                 "PJRT_NPROC": str(4 * count)}
-    done = subprocess.run([sys.executable, "-c", source], env=environment, text=True,
-                          capture_output=True, timeout=timeout)
-    if done.returncode:
-        raise RuntimeError(f"the source failed on {count} virtual devices:\n{done.stderr[-2000:]}")
-    return done.stdout
+    code, out, errors = _run(source, environment, timeout)
+    if code:
+        raise RuntimeError(f"the source failed on {count} virtual devices:\n{errors[-2000:]}")
+    return out
+
+
+def _run(source: str, environment: dict[str, str], timeout: float) -> tuple[int, str, str]:
+    """Exit code, output and errors: from a process that is ready, where there is one, else new."""
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as errors:
+        files = {"stdout": out.fileno(), "stderr": errors.fileno()}
+        try:
+            process = ready.fork(os.environ[ready.VARIABLE], env=environment, cwd=os.getcwd(),
+                                 source=source, **files)
+        except (KeyError, OSError):  # there is none
+            process = subprocess.Popen([sys.executable, "-c", source], env=environment, **files)
+        try:
+            code = process.wait(timeout)
+        finally:
+            process.kill()
+        texts = []
+        for file in (out, errors):
+            file.seek(0)
+            texts.append(file.read().decode(errors="replace"))
+        return code, *texts

@@ -3,6 +3,7 @@
 import argparse
 import signal
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 from otlab import __version__
@@ -136,10 +137,42 @@ def _run(arguments) -> int:
     given = parse_pairs(chapter.parameters, arguments.parameter, chapter=chapter.name)
     values = check_parameters(chapter.parameters, given, budget=arguments.budget,
                               chapter=chapter.name)
+    _keep_inside()
+    with _imports_ahead(values.get("budget")):
+        return _execute(arguments, chapter, values)
+
+
+@contextmanager
+def _imports_ahead(budget: str | None):
+    """At smoke, a process imports for the kernel and its scripts while this one imports too."""
+    import os
+
+    from otlab.core import ready
+    from otlab.lab.execution.chapters import compiled, quick_compiler
+    from otlab.lab.execution.parameters import effective_budget
+
+    if (effective_budget(budget) != "smoke" or os.name != "posix"
+            or ready.VARIABLE in os.environ):
+        yield
+        return
+    process = ready.Ready(compiled() | quick_compiler())
+    os.environ[ready.VARIABLE] = process.path
+    try:
+        yield
+    finally:
+        del os.environ[ready.VARIABLE]
+        process.close()
+
+
+def _execute(arguments, chapter, values) -> int:
+    """The run itself, once all that was asked for is known to be right."""
+    from otlab.lab.execution import light_imports  # noqa: F401
+    from otlab.lab.execution.forked import fork_kernels
     from otlab.lab.execution.progress import cell_progress
+    from otlab.lab.execution.record import keep_record
     from otlab.lab.execution.run import execute, free_folder
 
-    _keep_inside()
+    fork_kernels()
     out = free_folder(arguments.out or _new_folder(chapter.name))
     if arguments.out and out != arguments.out:
         print(f"{arguments.out} already holds something, which stays; this run goes to {out}.",
@@ -158,6 +191,8 @@ def _run(arguments) -> int:
     for row in result.found:
         print(f"  Found {row['number']}. {row['found']}: {row['measured']} ({row['standing']})")
     print(f"{out}/: " + ", ".join(sorted(p.name for p in out.iterdir())))
+    if kept := keep_record(chapter, out):
+        print(f"record of the page run: {kept}")
     return 0 if result.status == "ok" else 1
 
 

@@ -72,6 +72,7 @@ def get(url):
         return error.code, ""
 
 
+@pytest.mark.deep
 @pytest.mark.skipif(os.name != "posix", reason="sends a signal to a process group")
 def test_lab_answers_with_its_token_only_and_stops_in_order(tmp_path, monkeypatch):
     for name in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER"):

@@ -57,7 +57,7 @@ def test_invariant_the_numbers_of_a_run_are_those_of_its_texts(path):
     assert (np.array(run["perplexity"]) > 1).all()
 
 
-@pytest.mark.slow
+@pytest.mark.deep
 @pytest.mark.parametrize("arm", ["none", "football_mean"])
 def test_oracle_saved_texts_are_written_again(model, arm):
     """Their first words, at strength 1: rounding may turn a draw, so nine in ten must agree."""
@@ -79,7 +79,7 @@ def test_oracle_saved_texts_are_written_again(model, arm):
     assert np.mean([old.startswith(new) for new, old in pairs]) >= 0.9
 
 
-@pytest.mark.slow
+@pytest.mark.deep
 def test_invariant_maps_of_the_carried_model_are_kept_and_write_the_same_text(
         model, football, tmp_path):
     back = Maps.load(football.save(tmp_path / "football.safetensors"))
@@ -91,7 +91,7 @@ def test_invariant_maps_of_the_carried_model_are_kept_and_write_the_same_text(
     assert texts[0] == texts[1]
 
 
-@pytest.mark.slow
+@pytest.mark.deep
 def test_invariant_strength_zero_is_the_carried_model_bit_for_bit(model, football):
     tokens = model.tokens(["Once upon a time", "The road"])
     with torch.no_grad():

@@ -5,6 +5,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 REPORTS = ROOT / "_build" / "reports"
+SMOKE = ROOT / "_build" / "smoke"  # what nbval executed, and the book made from it
 
 
 def pages(book: Path) -> list[str]:

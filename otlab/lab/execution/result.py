@@ -87,6 +87,14 @@ def gather(nb) -> tuple[list[dict], list[dict], dict[str, float]]:
     return claims, found, scalars
 
 
+def read_result(folder: Path) -> dict | None:
+    """result.json of a folder; None when there is none or it was cut short."""
+    try:
+        return json.loads((folder / "result.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
 def write_atomically(path: Path, content: str | bytes) -> None:
     """Write beside `path`, then rename: a reader sees the old file or the new one."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -5,7 +5,6 @@ this interpreter, started in the chapter's own folder, as JupyterLab does.
 """
 
 import datetime
-import json
 import os
 import platform
 import re
@@ -240,11 +239,3 @@ def free_folder(folder: Path) -> Path:
     if not os.access(tried, os.W_OK):
         raise RunFailed(f"--out {tried} is not writable.")
     return tried
-
-
-def read_result(folder: Path) -> dict | None:
-    """result.json of a folder; None when there is none or it was cut short."""
-    try:
-        return json.loads((folder / "result.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None

@@ -18,8 +18,8 @@ from typing import Any
 
 from otlab.lab.execution.chapters import Chapter, cache, find_chapter
 from otlab.lab.execution.parameters import LabError
-from otlab.lab.execution.result import dumps, write_atomically
-from otlab.lab.execution.run import execute, read_result
+from otlab.lab.execution.result import dumps, read_result, write_atomically
+from otlab.lab.execution.run import execute
 from otlab.lab.sweeps.grid import Grid, run_key
 
 _SWEEP = uuid.uuid4().hex  # this process's sweeps, among those of one cluster

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from otlab.lab.execution.chapters import Chapter
-from otlab.lab.execution.result import write_atomically
-from otlab.lab.execution.run import read_result
+from otlab.lab.execution.result import read_result, write_atomically
 
 PANELS = 6
 NUMBERS = ("seconds", "value", "low", "high")

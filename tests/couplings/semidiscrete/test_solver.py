@@ -444,6 +444,7 @@ print(json.dumps(out))
 """
 
 
+@pytest.mark.deep
 def test_mesh_of_eight_devices_finds_the_same_potential():
     *runs, sentence = json.loads(devices.on_virtual_devices(SHARDED))
     for gap, steps, same, count, rows, flips, chi2, other, largest in runs:

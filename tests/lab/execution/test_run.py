@@ -252,6 +252,7 @@ def test_numbers_that_json_lacks_become_null():
         "a": [None, None, 1.5, True]}
 
 
+@pytest.mark.deep
 @pytest.mark.skipif(os.name != "posix", reason="sends a signal to a process group")
 @pytest.mark.parametrize("background", [False, True])
 def test_ctrl_c_or_kill_leaves_the_cells_that_ran(folder, background):

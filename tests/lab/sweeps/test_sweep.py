@@ -249,6 +249,7 @@ def test_the_key_changes_with_whatever_decides_the_result(chapter, monkeypatch):
     assert len(set(keys)) == len(keys) and len(source_hash()) == 64
 
 
+@pytest.mark.deep
 @pytest.mark.skipif(os.name != "posix", reason="sends a signal to a process group")
 def test_ctrl_c_keeps_finished_runs(chapter, tmp_path):
     process = otlab("sweep", "tiny", "--grid", "n=3,4,14", "--workers", "2", "--out", "out",

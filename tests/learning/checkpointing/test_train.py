@@ -83,6 +83,7 @@ runs.train(*problem(), **SETTINGS, folder=folder, report=report)
 """
 
 
+@pytest.mark.deep
 @pytest.mark.parametrize("when, done", [("after", [10, 20]), ("during", [10, 20])])
 def test_invariant_a_killed_run_goes_on_to_the_weights_of_an_unbroken_one(
         when, done, unbroken, tmp_path):
@@ -112,6 +113,7 @@ except RuntimeError as refusal:
 """
 
 
+@pytest.mark.deep
 def test_failure_a_second_process_is_refused_and_told_who_is_there(unbroken, tmp_path):
     folder, said = tmp_path / "first", []
 
@@ -273,11 +275,13 @@ except ValueError as error:
 """
 
 
+@pytest.mark.deep
 def test_oracle_eight_devices_train_the_weights_of_one(tmp_path):
     said = devices.on_virtual_devices(MANY.format(folder=str(tmp_path)))
     assert "batch of 12 rows does not divide over 8 devices; take 8 or 16" in said
 
 
+@pytest.mark.deep
 def test_invariant_a_run_of_eight_devices_goes_on_on_one(unbroken, tmp_path):
     source = IMPORT + f"""
 def stop(step, loss):

@@ -14,7 +14,7 @@ from otlab.flows.reflow.pairs import generated_pairs
 from otlab.learning.fit import fit
 from otlab.learning.nets.mlp import Velocity
 
-SAVED = Path(__file__).resolve().parents[3] / "notebooks" / "results" / "reflow"
+SAVED = Path(__file__).resolve().parents[2] / "notebooks" / "results" / "reflow"
 
 
 def checkerboard(key, n):

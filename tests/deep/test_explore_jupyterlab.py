@@ -9,7 +9,6 @@ import time
 import urllib.error
 import urllib.request
 
-import chromium
 import nbformat
 import pytest
 
@@ -78,19 +77,19 @@ def lab(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def page(lab, tmp_path_factory):
-    with chromium.started(tmp_path_factory.mktemp("home")) as browser:
-        page = browser.new_page(viewport={"width": 1200, "height": 900})
-        page.set_default_timeout(90_000)
-        page.outside = []
-        page.on("request", lambda r: r.url.startswith(("http", "ws")) and lab not in r.url
-                and page.outside.append(r.url))
-        page.goto(f"{lab}/lab/tree/live.ipynb?token=secret")
-        page.locator(".jp-Notebook .jp-Cell .cm-content").first.click()
-        page.wait_for_selector('.jp-Notebook-ExecutionIndicator[data-status="idle"]')
-        page.keyboard.press("Shift+Enter")
-        page.wait_for_selector("figure.otlab-explore[data-drawn='1']")
-        yield page
+def page(lab, browser):
+    page = browser.new_page(viewport={"width": 1200, "height": 900})
+    page.set_default_timeout(90_000)
+    page.outside = []
+    page.on("request", lambda r: r.url.startswith(("http", "ws")) and lab not in r.url
+            and page.outside.append(r.url))
+    page.goto(f"{lab}/lab/tree/live.ipynb?token=secret")
+    page.locator(".jp-Notebook .jp-Cell .cm-content").first.click()
+    page.wait_for_selector('.jp-Notebook-ExecutionIndicator[data-status="idle"]')
+    page.keyboard.press("Shift+Enter")
+    page.wait_for_selector("figure.otlab-explore[data-drawn='1']")
+    yield page
+    page.close()
 
 
 def drawn(page) -> int:

@@ -77,7 +77,7 @@ def test_invariant_a_sweep_sends_one_vector_of_columns(sharded, method):
 
 def test_invariant_two_processes_share_one_problem():
     """The book's own script for many hosts, on this one: two processes of two devices."""
-    page = Path(__file__).resolve().parents[3] / "jupyter_book" / "many_devices.md"
+    page = Path(__file__).resolve().parents[2] / "jupyter_book" / "many_devices.md"
     script = next(code for code in re.findall(r"```python\n(.*?)```", page.read_text(), re.S)
                   if "jax.distributed" in code)
     with socket.socket() as found:

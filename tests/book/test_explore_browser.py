@@ -1,7 +1,5 @@
 """Sliders in a real browser: a page from a file, with no kernel, no server and no network."""
 
-
-import chromium
 import numpy as np
 import pytest
 
@@ -27,12 +25,6 @@ pytestmark = pytest.mark.browser
 
 X = np.random.default_rng(0).normal(size=(80, 2))
 DRAWN = "figure[data-drawn]:not([data-drawn='0'])"
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    with chromium.started(tmp_path_factory.mktemp("home")) as running:
-        yield running
 
 
 def clouds(n, epsilon):

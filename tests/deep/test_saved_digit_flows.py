@@ -18,7 +18,7 @@ from otlab.flows.sampling import sample
 from otlab.learning.fit import fit
 from otlab.learning.nets.mlp import Velocity
 
-SAVED = Path(__file__).resolve().parents[3] / "notebooks" / "results" / "reflow"
+SAVED = Path(__file__).resolve().parents[2] / "notebooks" / "results" / "reflow"
 ARM = {"1-RF": 0, "2 exponential times": 5, "2 + 1 + 5": 13}     # rows of the chapter's table
 STEP = {1: 0, 9: 3, 50: 4}                                       # its numbers of Euler steps
 

@@ -107,13 +107,13 @@ class Keeper:
                     output.execution_count = number + 1
         nbformat.validate(nb)
         chapter = read_chapter(notebook.path)
-        claims, scalars = gather(nb)
+        claims, found, scalars = gather(nb)
         budget = os.environ.get(BUDGET_VARIABLE)
         out = self.folder / notebook.path.stem
         result = RunResult(
             chapter=chapter.name, budget=budget, seconds=round(seconds, 2), status="ok",
             parameters={name: p.default for name, p in (chapter.parameters or {}).items()},
-            claims=claims, scalars=scalars,
+            claims=claims, found=found, scalars=scalars,
             date=datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
             **_facts(notebook.kernel))
         write_atomically(out / "notebook.ipynb", nbformat.writes(nb))

@@ -61,11 +61,14 @@ def keep_record(chapter: Chapter, out: Path, checkout: Path | None = None) -> Pa
 
 
 def _record(chapter: Chapter, result: Mapping[str, Any], weight: int) -> dict:
-    verdicts = [{name: claim[name] for name in ("number", "kind", "claim", "verdict")
-                 if name in claim} for claim in result["claims"]]
+    def rows(kind, *names):
+        return [{name: row[name] for name in names if name in row} for row in result.get(kind, [])]
+
     return {"schema": SCHEMA, "chapter": chapter.name, "source": source_hash(chapter.path),
             **{name: result[name] for name in KEPT}, "page_bytes": weight,
-            "verdicts": verdicts, "command": command(chapter.name)}
+            "verdicts": rows("claims", "number", "claim", "verdict"),
+            "found": rows("found", "number", "found", "standing"),
+            "command": command(chapter.name)}
 
 
 def page_bytes(executed, title: str) -> int:

@@ -11,6 +11,7 @@ from jaxtyping import Array, Float
 
 from otlab.core.costs import paired_cost
 from otlab.core.inputs import number, positive, positive_int
+from otlab.core.linalg import gaussian_matrix
 from otlab.couplings.entropic_ot.divergence import sinkhorn_divergence
 from otlab.couplings.monge_gap import conservativity, monge_gap
 from otlab.learning.descent import TrainState, descend, init
@@ -39,15 +40,8 @@ def gaussian_map(x, y) -> Affine:
         raise ValueError(f"gaussian_map wants x (n, d) and y (m, d) of two points or more; got "
                          f"{jnp.shape(x)} and {jnp.shape(y)}.")
 
-    def root(S, power):
-        values, vectors = jnp.linalg.eigh(S)
-        kept = values > 1e-6 * values[-1]
-        return (vectors * jnp.where(kept, jnp.where(kept, values, 1) ** power, 0)) @ vectors.T
-
     xc, yc = x - x.mean(0), y - y.mean(0)
-    Sx, Sy = xc.T @ xc / len(x), yc.T @ yc / len(y)
-    half, inverse = root(Sx, 0.5), root(Sx, -0.5)
-    A = inverse @ root(half @ Sy @ half, 0.5) @ inverse
+    A = gaussian_matrix(xc.T @ xc / len(x), yc.T @ yc / len(y), least=1e-6)
     return Affine(A, y.mean(0) - A @ x.mean(0))
 
 

@@ -11,6 +11,7 @@ from jaxtyping import Array, Float
 from otlab.core.blocks import in_blocks
 from otlab.core.costs import squared_distances
 from otlab.core.inputs import cloud, positive_int
+from otlab.core.linalg import symmetric_power
 
 
 class Curvature(eqx.Module):
@@ -155,10 +156,5 @@ def frechet_distance(features_a, features_b, *, shrinkage: float = 0.0) -> float
     (m_a, A), (m_b, B) = moments
     if m_a.shape != m_b.shape:
         raise ValueError(f"Both sets need one number of features; got {len(m_a)}, {len(m_b)}.")
-    cross = np.linalg.svd(_root(A) @ _root(B), compute_uv=False).sum()
+    cross = np.linalg.svd(symmetric_power(A, 0.5) @ symmetric_power(B, 0.5), compute_uv=False).sum()
     return float(np.sum((m_a - m_b) ** 2) + np.trace(A) + np.trace(B) - 2 * cross)
-
-
-def _root(A):
-    values, vectors = np.linalg.eigh(A)
-    return (vectors * np.sqrt(np.clip(values, 0, None))) @ vectors.T

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from otlab.core.inputs import positive, positive_int
+from otlab.core.linalg import symmetric_power
 from otlab.couplings.entropic_ot.divergence import sinkhorn_divergence
 
 
@@ -19,9 +20,8 @@ def whiten(x: Float[Array, "n d"]) -> Float[Array, "n d"]:
     """
     x = x - x.mean(0)
     covariance = jnp.matmul(x.T, x, precision="highest") / len(x)
-    values, vectors = jnp.linalg.eigh(covariance)
-    gain = jnp.where(values > 1e-6 * values[-1], jax.lax.rsqrt(jnp.maximum(values, 1e-12)), 1)
-    return jnp.matmul(x, (vectors * gain) @ vectors.T, precision="highest")
+    gain = symmetric_power(covariance, -0.5, least=1e-6, otherwise=1)
+    return jnp.matmul(x, gain, precision="highest")
 
 
 class Projected(eqx.Module):

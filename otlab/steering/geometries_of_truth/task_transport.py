@@ -5,17 +5,12 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import torch
 
+from otlab.core.linalg import gaussian_matrix
 from otlab.steering.activation_transport import fit_columns
 from otlab.steering.geometries_of_truth.probe_geometry import Data, newton_probe
 from otlab.steering.probes import Probe, area_under_curve
 
 MAPS = ("none", "centre", "scale", "AcT", "Gaussian")
-
-
-def root(S) -> np.ndarray:
-    """The symmetric square root of a positive semidefinite matrix."""
-    values, vectors = np.linalg.eigh(S)
-    return (vectors * np.sqrt(np.clip(values, 0, None))) @ vectors.T
 
 
 def covariance(z, shrink: float) -> np.ndarray:
@@ -27,8 +22,7 @@ def covariance(z, shrink: float) -> np.ndarray:
 def gaussian_map(a, b, *, shrink: float = 0.1) -> Callable:
     r"""The optimal map between Gaussians with the moments of samples a (n, d) and b (m, d).
 
-    T(x) = mean_b + A (x - mean_a),
-    A = S_a^{-1/2} (S_a^{1/2} S_b S_a^{1/2})^{1/2} S_a^{-1/2}, symmetric and positive.
+    T(x) = mean_b + A (x - mean_a), A of `core.linalg.gaussian_matrix`, symmetric and positive.
 
     Args:
         shrink: of both covariances towards a round one, in (0, 1]; needed when n < d.
@@ -37,10 +31,8 @@ def gaussian_map(a, b, *, shrink: float = 0.1) -> Callable:
     """
     if not 0 < shrink <= 1:
         raise ValueError(f"shrink must be in (0, 1]; got {shrink}.")
-    half_a = root(covariance(a, shrink))
-    middle = root(half_a @ covariance(b, shrink) @ half_a)
-    back = np.linalg.inv(half_a)
-    A, mean_a, mean_b = back @ middle @ back, np.mean(a, 0), np.mean(b, 0)
+    A = gaussian_matrix(covariance(a, shrink), covariance(b, shrink))
+    mean_a, mean_b = np.mean(a, 0), np.mean(b, 0)
     return lambda x: mean_b + (np.asarray(x) - mean_a) @ A
 
 

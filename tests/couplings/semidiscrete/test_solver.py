@@ -98,17 +98,6 @@ def test_oracle_large_epsilon_sends_noise_everywhere(atoms, key):
     np.testing.assert_allclose(r.cell_masses(key, NORMAL), atoms[1], atol=1e-4)
 
 
-@pytest.mark.parametrize("m", [1, 5, 64, 130, 200])
-def test_oracle_best_is_the_argmax(m):
-    rng = np.random.default_rng(m)
-    z = rng.normal(size=(300, m)).astype(np.float32)
-    tilt = np.where(rng.random(m) < 0.3, -np.inf, rng.normal(size=m)).astype(np.float32)
-    tilt[rng.integers(m)] = 0
-    top, j = cells.best(jnp.asarray(z), jnp.asarray(tilt))
-    np.testing.assert_array_equal(j, (z + tilt).argmax(1))
-    np.testing.assert_array_equal(top, (z + tilt).max(1))
-
-
 @pytest.mark.parametrize("sharp", [True, False])
 def test_oracle_chi2_is_unbiased_where_the_plug_in_is_not(sharp):
     """The mean over 3,000 small batches is the truth, to four standard errors."""

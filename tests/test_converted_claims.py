@@ -9,7 +9,7 @@ ROOT = Path(__file__).resolve().parent.parent
 OLD_CALLS = {"judge", "judge_number", "judge_equal", "judge_bound"}
 OLD_KEYWORDS = {"verdict", "seeds", "kind", "exact"}
 NOT_CONVERTED = {
-    "activation_transport", "geometries_of_truth", "implicit_differentiation",
+    "activation_transport", "geometries_of_truth",
     "large_sinkhorn_couplings", "lineas", "monge_gap", "normalized_flow_matching",
     "reflow", "semidiscrete_flow"}
 

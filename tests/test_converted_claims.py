@@ -10,7 +10,7 @@ OLD_CALLS = {"judge", "judge_number", "judge_equal", "judge_bound"}
 OLD_KEYWORDS = {"verdict", "seeds", "kind", "exact"}
 NOT_CONVERTED = {
     "activation_transport", "geometries_of_truth",
-    "large_sinkhorn_couplings", "lineas", "monge_gap", "normalized_flow_matching",
+    "lineas", "monge_gap", "normalized_flow_matching",
     "reflow", "semidiscrete_flow"}
 
 

@@ -11,7 +11,7 @@ OLD_KEYWORDS = {"verdict", "seeds", "kind", "exact"}
 NOT_CONVERTED = {
     "activation_transport", "geometries_of_truth",
     "lineas", "monge_gap", "normalized_flow_matching",
-    "semidiscrete_flow"}
+    }
 
 
 def old_calls(nb) -> list[str]:

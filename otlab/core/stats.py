@@ -87,7 +87,10 @@ class Interval:
         size = max(abs(self.low), abs(self.high), abs(self.mean))
         power = int(np.floor(np.log10(size))) if 0 < size < 1e-3 else 0
         values = [v / 10.0**power for v in (self.mean, self.half_width, self.low, self.high)]
-        text = form.format(*_rounded(values, values[1]))
+        words = _rounded(values, values[1])
+        if self.kind == "count":                       # no hit is 0, not 0.0000
+            words = ["0" if v == 0 else w for v, w in zip(values, words, strict=True)]
+        text = form.format(*words)
         return f"({text}) × 10{str(power).translate(SUPERSCRIPTS)}" if power else text
 
     def below(self, other: "Interval | float") -> bool:

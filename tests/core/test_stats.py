@@ -143,6 +143,7 @@ def test_no_hit_at_all_still_has_a_width(hits, trials):
     got = count_interval(hits, trials)
     assert got.high - got.low > 0.01 and got.n == 5 and not got.flat
     assert (got.low == 0) == (hits[0] == 0)
+    assert str(count_interval([0] * 5, 200)) == "0 (0 to 0.0074)"
 
 
 @pytest.mark.parametrize("rate", [0.01, 0.1, 0.5, 0.95])

@@ -73,8 +73,7 @@ class Interval:
         has no ±: 0.9998, or the range over all cases.
         """
         if self.kind == "exact":
-            low, high = short(self.low, 4), short(self.high, 4)
-            return low if low == high else f"{low} to {high}"
+            return " to ".join(dict.fromkeys((short(self.low, 4), short(self.high, 4))))
         lopsided = abs((self.low + self.high) / 2 - self.mean) > 0.1 * self.half_width
         return self._text("{0} ({2} to {3})" if lopsided else "{0} ± {1}")
 
@@ -89,7 +88,7 @@ class Interval:
         values = [v / 10.0**power for v in (self.mean, self.half_width, self.low, self.high)]
         words = _rounded(values, values[1])
         if self.kind == "count":                       # no hit is 0, not 0.0000
-            words = ["0" if v == 0 else w for v, w in zip(values, words, strict=True)]
+            words = ["0" if not v else w for v, w in zip(values, words, strict=True)]
         text = form.format(*words)
         return f"({text}) × 10{str(power).translate(SUPERSCRIPTS)}" if power else text
 
@@ -216,8 +215,8 @@ def count_interval(hits, trials=None, *, level: float = 0.95) -> Interval:
         events = rate * exposure
         low = gammaincinv(events, tail) if rate else 0.0
         high = gammaincinv(events + 1, 1 - tail)
-        return Interval(float(rate), float(low / exposure), float(high / exposure), n, level,
-                        "count")
+        ends = float(low / exposure), float(high / exposure)
+        return Interval(float(rate), *ends, n, level, "count")
     trials = np.broadcast_to(np.asarray(trials, dtype=float), hits.shape)
     if (trials <= 0).any() or (hits > trials).any():
         raise ValueError(f"hits are at most trials, which are positive; got {hits} of {trials}. "

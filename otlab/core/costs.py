@@ -69,7 +69,7 @@ def great_circle(x, y):
     """C_ij: the angle between unit vectors x_i and y_j, in radians, shape (n, m).
 
     2 arctan(|x - y| / |x + y|) is arccos <x, y> without its loss of digits near 0 and pi and
-    without its infinite slope there: the gradient at equal and at opposite points is finite.
+    without its infinite gradient there: the gradient at equal and at opposite points is finite.
 
     Source: Kahan (2006), How futile are mindless assessments of roundoff?, "Mangled angles".
     """

@@ -37,7 +37,7 @@ def rk4(v, t, x, dt):
 
 
 class Ratio(eqx.Module):
-    """Second-order step that looks ahead by the share `ratio` of it: two evaluations, order 2.
+    """Second-order step that looks ahead by the fraction `ratio` of it: two evaluations, order 2.
 
     ratio 1 is Heun's step and 1/2 the midpoint step. On straight paths the first-order step of
     DPM-Solver is Euler's, and this is its second-order step, in time where that has log-SNR.

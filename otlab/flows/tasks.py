@@ -56,7 +56,7 @@ class BrenierTask(eqx.Module):
         return jax.random.normal(key, (positive_int("n", n), self.m.shape[1]), self.m.dtype)
 
     def target(self, key, n: int) -> Float[Array, "n d"]:
-        """n points of the target law, images of n source points that are not returned."""
+        """n points of the target distribution, images of n source points that are not returned."""
         return self.map(self.source(key, n))
 
     def pairs(self, key, n: int):

@@ -13,7 +13,7 @@ from otlab.steering.maps import Maps, steer
 class Turned:
     """One seed's texts at one strength.
 
-    presence: share of texts in which the concept shows.   perplexity: of the texts, judged by the
+    presence: fraction of texts with the concept.   perplexity: of the texts, judged by the
     model without steering.   texts: all of them, in the order of the prompts.
     """
 

@@ -153,8 +153,8 @@ def steer(model, maps: Maps, strength: float = 1.0):
     Args:
         model: a `language.model.LanguageModel`, or anything with `.net` and `.positions`.
         maps: from a `fit` or `Maps.load`; their `tokens` and `first` say which tokens move.
-        strength: 0 is the model itself, bit for bit; 1 arrives at the target law; beyond 1 and
-            below 0 are allowed and extrapolate.
+        strength: 0 is the model itself, bit for bit; 1 arrives at the target distribution; beyond
+            1 and below 0 are allowed and extrapolate.
 
     Blocks nest: the outer maps act first. Works with a key-value cache and with batches of unequal
     length; padding is never moved.

@@ -44,7 +44,7 @@ def moments(h) -> tuple[np.ndarray, np.ndarray]:
 
 
 def fit_probe(h, y, *, C: float, penalty: str = "l2", standard=None, seed: int = 0) -> Probe:
-    r"""Logistic regression on standardised activations, classes weighted to equal shares.
+    r"""Logistic regression on standardised activations, classes weighted to equal parts.
 
     Args:
         h: activations (n, d).   y: 0 or 1, (n,), both present.
@@ -80,7 +80,7 @@ def fit_probe(h, y, *, C: float, penalty: str = "l2", standard=None, seed: int =
 
 
 def area_under_curve(scores, y) -> float:
-    """AUROC of scores (n,) for labels y (n,): the share of (true, false) pairs in order.
+    """AUROC of scores (n,) for labels y (n,): the fraction of (true, false) pairs in order.
 
     Ties count as halves. Computed from ranks (Mann and Whitney).
     """

@@ -11,7 +11,7 @@ class SinkhornDivergence(eqx.Module):
     """OT_eps(x, y) - (OT_eps(x, x) + OT_eps(y, y)) / 2 and the three solutions behind it.
 
     value: in units of the cost; zero when the clouds are equal.
-    status: the worst `Status` of the three.   steps: sweeps of all three.
+    status: the worst `Status` of the three.   steps: Sinkhorn iterations of all three.
     """
 
     value: Float[Array, ""]
@@ -24,7 +24,7 @@ class SinkhornDivergence(eqx.Module):
 
     @property
     def steps(self) -> Int[Array, ""]:
-        """Sweeps of the three solvers together."""
+        """Sinkhorn iterations of the three solvers together."""
         return sum(r.steps for r in self.results)
 
     def require_converged(self) -> "SinkhornDivergence":

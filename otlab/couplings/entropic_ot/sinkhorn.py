@@ -29,7 +29,7 @@ class SinkhornResult(eqx.Module):
 
     f, g: potentials, in units of the cost; constants under differentiation (see dual_value).
     error: L1 gap of the row marginals, in units of mass (0 to 2); the columns are exact.
-    steps: (f, g) sweeps done.   status: a `Status`; require_converged() turns it into words.
+    steps: Sinkhorn iterations done.   status: a `Status`; require_converged() words it.
     floor: the gap that rounding alone can cause at this epsilon in this floating-point type.
     """
 
@@ -171,12 +171,12 @@ def sinkhorn(
         cost: "sqeuclidean" |x - y|^2, "dot" -<x, y> (the same plan at half the epsilon), or a
             function (x, y) -> C (n, m). Name the function: each new lambda compiles again.
         tol: stop when the L1 row-marginal gap is below this (0 to 2, units of mass).
-        max_steps: cap on (f, g) sweeps.
+        max_steps: cap on Sinkhorn iterations, of (f, g).
         init: where to start: an earlier result, a pair (f, g), or g alone; see warm_start.
         block: rows of C held at a time; no (n, m) array ever exists then. None lets `method`
             decide.
         method: "auto", or one of
-            "kernel" stores one (n, m) array and sweeps by matrix-vector products;
+            "kernel" stores one (n, m) array and iterates by matrix-vector products;
             "stream" recomputes C in blocks and stores O(n + m);
             "plain" is the textbook iteration from zero, not accelerated, whose steps count.
             "auto" takes "stream" when block is given or the array would pass 2 GiB, else

@@ -54,9 +54,9 @@ class Memorisation(eqx.Module):
 
     to_train, to_test: distance to the nearest of each, shape (n,), in units of length.
     index: the nearest training point, shape (n,).
-    closer: share of samples whose nearest real point is a training point; a tie counts half.
+    closer: fraction of samples whose nearest real point is a training point; a tie counts half.
     chance: what `closer` is for samples that know nothing of the split, N / (N + M).
-    copies: share of samples three times nearer to one training point than to any other.
+    copies: fraction of samples three times nearer to one training point than to any other.
     """
 
     to_train: Float[Array, " n"]
@@ -80,11 +80,11 @@ def memorisation(x: Array, train: Array, test: Array, *, block: int = 512) -> Me
 
     Given a sample that does not depend on which real points were used for training, the nearest
     of all N + M real points is a training point with probability N / (N + M), whatever N and M:
-    no set must be cut to the size of the other. A share above chance is memorisation.
+    no set must be cut to the size of the other. A fraction above chance is memorisation.
 
     Args:
         x: generated samples.
-        train, test: real points of one law, seen and not seen in training, all distinct.
+        train, test: real points of one distribution, seen and not seen in training, all distinct.
 
     Raises:
         ValueError: as `nearest`; train must hold two points at least.

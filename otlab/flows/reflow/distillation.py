@@ -18,7 +18,7 @@ def one_step(model, x0: Array) -> Array:
 class Distillation(eqx.Module):
     """Mean of |x0 + v(0, x0) - x1|^2: the student names the end of the path at once.
 
-    It is flow matching with all mass of the time law at noise. Source: Liu et al. (2023),
+    It is flow matching with all mass of the times at noise. Source: Liu et al. (2023),
     InstaFlow, arXiv 2309.06380 (without its perceptual loss).
     """
 

@@ -40,7 +40,7 @@ def balance(model, x0: Array, x1: Array, z0: Array, *, steps: int) -> Balance:
     Args:
         model: velocity v(t, x) of one point.
         x0, x1: pairs that it was (or could have been) trained on, (n, ...) each.
-        z0: sources of its own paths, (m, ...); they must have the law of x0.
+        z0: sources of its own paths, (m, ...); they must have the distribution of x0.
         steps: Euler steps of the paths, and times of the crossing.
     """
     check_pair(x0, x1)

@@ -119,7 +119,7 @@ def repaired(answer: Callable) -> None:
 
 
 def contraction(answer: Callable) -> None:
-    """answer(P) → factor of one more sweep on a small error of f, for a plan with any marginals.
+    """answer(P) → factor of one more iteration on a small error of f, for a plan of any marginals.
 
     Compares with what a disturbed solver does, for unequal weights and n ≠ m.
     """

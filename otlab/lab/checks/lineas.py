@@ -19,7 +19,7 @@ def _w2(u, v):
 def one_layer(answer: Callable) -> None:
     """answer(a, b) → (omega, beta) that minimise the loss of one neuron over omega > 0.
 
-    a, b: (n,) samples. Demands that no positive slope, and no other shift, does better.
+    a, b: (n,) samples. Demands that no positive scale, and no other shift, does better.
     """
     rng = np.random.default_rng(0)
     for name, a, b in (("two Gaussians", rng.normal(1, 1, 60), rng.normal(-1, 3, 60)),
@@ -36,7 +36,7 @@ def one_layer(answer: Callable) -> None:
         demand(own <= best[0] * 1.01 + 1e-9, f"for {name} omega = {best[1]:.2f} has a loss of "
                 f"{best[0]:.2f}; yours, {got[0]:.2f}, has {own:.2f}. For omega > 0 sorting and "
                 "scaling commute: what problem is left?")
-    print("one_layer: no positive slope does better, for three pairs of laws.")
+    print("one_layer: no positive scale does better, for three pairs of laws.")
 
 
 def prox(answer: Callable) -> None:
@@ -67,7 +67,7 @@ def sliced(answer: Callable) -> None:
     """answer(u, v, directions) → mean over unit directions (k, d) of the squared W2 of u, v (n, d).
 
     Demands the axis-wise loss for the axes, invariance to a rotation of everything, and that
-    laws which differ in nothing but correlation are told apart.
+    distributions which differ in nothing but correlation are told apart.
     """
     rng = np.random.default_rng(2)
     u, v = rng.normal(size=(300, 6)), 1 + 2 * rng.normal(size=(300, 6))
@@ -90,19 +90,19 @@ def sliced(answer: Callable) -> None:
 
 
 def debiased(answer: Callable) -> None:
-    """answer(u, v) → squared W2 of u, v (n, d), less what two samples of one law are apart.
+    """answer(u, v) → squared W2 of u, v (n, d), less what samples of one distribution are.
 
-    Demands that it averages to zero on equal laws, and to the square of a shift.
+    Demands that it averages to zero on equal distributions, and to the square of a shift.
     """
     rng = np.random.default_rng(3)
     for n in (32, 128):
         pairs = [rng.normal(size=(2, n, 40)) for _ in range(30)]
         raw = np.mean([_w2(u, v) for u, v in pairs])
         got = np.mean([float(shaped(answer(u, v), (), "one number")) for u, v in pairs])
-        demand(abs(got) < 0.25 * raw, f"two samples of one law, n = {n}, are {raw:.4f} apart "
-                f"raw, and {got:.4f} by yours; 0 is wanted. Halves of v hold n/2 points: how does "
-                "the bias depend on n?")
+        demand(abs(got) < 0.25 * raw, f"two samples of one distribution, n = {n}, are {raw:.4f} "
+                f"apart raw, and {got:.4f} by yours; 0 is wanted. Halves of v hold n/2 points: how "
+                "does the bias depend on n?")
         moved = np.mean([float(answer(u + 0.6, v)) for u, v in pairs])
         demand(abs(moved - 0.36) < 0.04, f"after a shift of 0.6 yours gives {moved:.3f}, not "
                 "0.36.")
-    print("debiased: 0 between samples of one law, the square of a shift between others.")
+    print("debiased: 0 between samples of one distribution, the square of a shift between others.")

@@ -13,7 +13,7 @@ from otlab.lab.checks.demand import demand, shaped
 
 
 def _plans():
-    """Cost tables C (n, n) with couplings P (n, n) of equal weights, from sharp to blurred."""
+    """Cost matrices C (n, n) with couplings P (n, n) of equal weights, from sharp to blurred."""
     rng = np.random.default_rng(0)
     for n, sharp in ((5, 30.0), (12, 3.0), (20, 0.3)):
         C = rng.random((n, n)) * 3

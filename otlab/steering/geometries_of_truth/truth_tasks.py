@@ -251,7 +251,7 @@ def split(tasks: Mapping[str, Statements | Questions], seed: int, *,
 
     Args:
         tasks: what `statements` or `questions` gives, or some of it.
-        train: share of each table's groups.
+        train: fraction of each table's groups.
     """
     if not 0 < train < 1:
         raise ValueError(f"train is a share between 0 and 1; got {train}.")

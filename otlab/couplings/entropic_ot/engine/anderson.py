@@ -3,7 +3,7 @@
 Sinkhorn moves the scaled potential p = f / epsilon of the rows to p + r(p), r being minus the
 logarithm of the row marginals over their targets. Anderson's method combines the last few
 moves so that their residuals cancel best, in the norm that the weights give; at small epsilon
-it needs about a tenth of the sweeps. A move that makes things worse is taken back.
+it needs about a tenth of the iterations. A move that makes things worse is taken back.
 
 Groups of points that hardly see each other make the residual flat: it stays the same while the
 potentials of a whole group drift by hundreds of epsilon. Differences say nothing there; moves

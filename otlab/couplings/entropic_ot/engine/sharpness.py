@@ -27,7 +27,7 @@ def sharpness(result):
     """Renormalised entropy 2 H(P) / (H(a) + H(b)) - 1, in [0, 1].
 
     0 for a permutation, 1 for the independent coupling a b^T. With equal weights it is
-    1 - KL(P | a b^T) / log n: mutual information as a share of its maximum. Two single
+    1 - KL(P | a b^T) / log n: mutual information as a fraction of its maximum. Two single
     points, where both are one, count as 0. Clipped to [0, 1], which only matters before
     convergence.
 

@@ -58,7 +58,7 @@ def check_mesh(mesh, m):
 
 
 def check_sample(sample, key, n, y):
-    """Refuse a noise law whose points are not of the atoms' dimension."""
+    """Refuse a noise distribution whose points are not of the atoms' dimension."""
     try:
         x = eqx.filter_eval_shape(sample, key, n)
     except TypeError as error:

@@ -52,7 +52,11 @@ def notebooks() -> list[str]:
 def stages() -> list[Stage]:
     """All stages, in the order in which they run."""
     # Tests run each program once or twice: XLA compiles fast rather than well.
-    quick = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
+    # Two workers share the cores: threads that OpenMP (torch) and BLAS keep spinning for more
+    # cores than a worker has take four times the time of the work itself.
+    threads = str(max(1, (os.cpu_count() or 2) // 2))
+    quick = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1", "OMP_NUM_THREADS": threads,
+             "OPENBLAS_NUM_THREADS": threads}
     smoke = {"OTLAB_BUDGET": "smoke", "OTLAB_EXPLORE": "static", "OTLAB_ANSWERS": "1",
              **quick}
     build = [sys.executable, "jupyter_book/build.py"]

@@ -1,10 +1,11 @@
-"""What a chapter's run at the page budget leaves in git: notebooks/results/CHAPTER/record.json.
+"""The record of a chapter's run at the page budget, which git keeps.
 
-The test command runs chapters at the smoke budget; the record says that this very source also
-ran to its end at the page budget, when, in how long, with which versions and verdicts. It stands
-for the chapter's code cells, its parameters among them (`source_hash`): a word of prose may
-change without a new run, a number in a cell may not. Modules and saved results that a chapter
-reads are outside; the publishing and the weekly workflow run every chapter anew.
+It stands in notebooks/results/CHAPTER/record.json. The test command runs chapters at the smoke
+budget; the record says that this very source also ran to its end at the page budget, when, in how
+long, with which versions and verdicts. It stands for the chapter's code cells, its parameters
+among them (`source_hash`): a word of prose may change without a new run, a number in a cell may
+not. Modules and saved results that a chapter reads are outside; the publishing and the weekly
+workflow run every chapter anew.
 """
 
 import json

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import jax.numpy as jnp
 import numpy as np
+from scipy.optimize import linear_sum_assignment
 
 from otlab.lab.checks.demand import demand, shaped
 
@@ -36,7 +37,7 @@ def excess(answer: Callable) -> None:
         logs = np.log(np.where(P > 0, P, 1))
         want = np.trace(C) / n - np.sum(P * C) - epsilon * np.sum(P * logs) - epsilon * np.log(n)
         given = [float(shaped(answer(jnp.asarray(C + shift), jnp.asarray(P), epsilon), (),
-                              "one number for tables C and P (n, n)")) for shift in (0, 5)]
+                              "one number for matrices C and P (n, n)")) for shift in (0, 5)]
         demand(np.isclose(given[0], want, atol=2e-4),
                 f"with n={n} the excess is {want:.4f}; yours gives {given[0]:.4f}. It is what the "
                 "map spends, minus <P, C> − ε H(P), minus ε log n; and 0 log 0 = 0.")
@@ -92,3 +93,55 @@ def gap_gradient(answer: Callable) -> None:
                 f"with n={n}, d={d} the gap changes by {want:.4f} along a direction; yours says "
                 f"{np.sum(grad * v):.4f}. Move mass by the map's own pairing, minus the plan's.")
     print("gap_gradient: own pairing minus optimal pairing; agrees with differences.")
+
+
+def wasted_fraction(answer: Callable) -> None:
+    """answer(points, rotation) → excess gap over spending, for squared angles on the sphere.
+
+    points (n, 3) are unit vectors, rotation (3, 3) turns them. Compares with the exact assignment:
+    most is waste for points all over the globe, next to nothing for a small cap.
+    """
+    rng = np.random.default_rng(3)
+    c, s = np.cos(0.6), np.sin(0.6)
+    rotation = np.array([[1.0, 0, 0], [0, c, -s], [0, s, c]])
+    for place, spread in (("all over the globe", None), ("in a small cap", 0.2)):
+        p = rng.normal(size=(160, 3))
+        p = p if spread is None else np.array([0, 0, 1.0]) + spread * p
+        p /= np.linalg.norm(p, axis=1, keepdims=True)
+        C = np.arccos(np.clip(p @ (p @ rotation.T).T, -1, 1)) ** 2
+        spent, needed = np.trace(C), C[linear_sum_assignment(C)].sum()
+        want = (spent - needed) / spent
+        got = float(shaped(answer(jnp.asarray(p, float), jnp.asarray(rotation, float)), (),
+                           "one number"))
+        demand(abs(got - want) < 0.05,
+                f"for points {place} {want:.2f} of the spending is waste; yours says {got:.2f}. "
+                "It is (gap − ε log n) / spent, for the squared angle and a small ε.")
+    print("wasted_fraction: right for the whole globe, and for a small cap.")
+
+
+def debiased_gap(answer: Callable) -> None:
+    """answer(x, Tx, epsilon) → a gap for |x − y|² that no blur moves from zero.
+
+    Demands zero for the identity and for a shift at every epsilon, and at a fine one the exact
+    gap of a quarter turn.
+    """
+    rng = np.random.default_rng(4)
+    x = rng.normal(size=(64, 2))
+    shift, turn = np.array([1.5, -0.5]), np.array([[0.0, -1.0], [1.0, 0.0]])
+
+    def of(Tx, epsilon):
+        given = answer(jnp.asarray(x, float), jnp.asarray(Tx, float), epsilon)
+        return float(shaped(given, (), "one number"))
+
+    for epsilon in (0.1, 1.0, 10.0):
+        for name, Tx in (("the identity", x), ("a shift", x + shift)):
+            got = of(Tx, epsilon)
+            demand(abs(got) < 0.03, f"at epsilon={epsilon:g} {name} has the gap {got:.3f}; it "
+                   "wastes nothing, so it must have none. What does the entropic cost of a cloud "
+                   "with itself come to?")
+    C = ((x[:, None] - x @ turn.T) ** 2).sum(-1)
+    want = (np.trace(C) - C[linear_sum_assignment(C)].sum()) / len(x)
+    got = of(x @ turn.T, 0.02)
+    demand(abs(got - want) < 0.1 * want, f"at a fine epsilon a quarter turn has the gap "
+           f"{want:.2f}; yours gives {got:.2f}.")
+    print("debiased_gap: zero for identity and shift at every epsilon; a turn keeps its price.")

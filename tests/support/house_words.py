@@ -22,7 +22,6 @@ UNTOUCHED: tuple[str, ...] = (
     "implicit_differentiation",
     "large_sinkhorn_couplings",
     "lineas",
-    "monge_gap",
     "normalized_flow_matching",
     "otlab/core/blocks.py",
     "otlab/couplings/entropic_ot/engine/anderson.py",

@@ -17,16 +17,17 @@ FIRST = ("start_here", "entropic_ot", "implicit_differentiation", "progot", "mon
 CHAPTERS = FIRST[1:]
 
 # rule → the chapters that still break it; "ruff" is what pyproject.toml excludes.
+OLDER = tuple(c for c in CHAPTERS if c != "monge_gap")  # the model came over whole, and first
 UNCONVERTED = {
-    "ruff": FIRST,
-    "no_semicolons": FIRST,
-    "hidden_cells_only_draw": CHAPTERS,
-    "most_code_is_visible": CHAPTERS,
-    "exercises_have_a_cell_to_write_in": CHAPTERS,
-    "answers_wait": CHAPTERS,
-    "measurements_are_not_printed": CHAPTERS,
-    "results_are_read_by_name": tuple(c for c in CHAPTERS if c != "implicit_differentiation"),
-    "core_path_is_marked": CHAPTERS,
+    "ruff": ("start_here", *OLDER),
+    "no_semicolons": ("start_here", *OLDER),
+    "hidden_cells_only_draw": OLDER,
+    "most_code_is_visible": OLDER,
+    "exercises_have_a_cell_to_write_in": OLDER,
+    "answers_wait": OLDER,
+    "measurements_are_not_printed": OLDER,
+    "results_are_read_by_name": tuple(c for c in OLDER if c != "implicit_differentiation"),
+    "core_path_is_marked": OLDER,
 }
 
 HIDDEN = {"hide-input", "hide-cell"}

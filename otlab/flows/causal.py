@@ -90,6 +90,7 @@ class CausalTransformer(eqx.Module):
         if classes is not None:
             self.labels = 0.3 * jax.random.normal(key_labels, (positive_int("classes", classes),
                                                                width))
+        heads = positive_int("heads", heads)
         self.layers = [Layer(width, heads, affine=False, write_scale=0.3, key=k) for k in keys]
         self.head = Dense(width, 2 * self.size, scale=0.0, key=key_embed)
 

@@ -74,6 +74,8 @@ def test_failure_sizes_and_labels(key):
         CausalMLP(1, 2, key=key)
     with pytest.raises(ValueError, match="width must be a multiple of heads.*got 6 and 4"):
         CausalTransformer(4, 1, width=6, heads=4, key=key)
+    with pytest.raises(ValueError, match="heads must be a whole number of at least 1; got 0"):
+        CausalTransformer(4, 1, width=6, heads=0, key=key)
     net = CausalTransformer(2, 1, width=4, layers=1, heads=1, classes=3, key=key)
     with pytest.raises(ValueError, match="wants a label below 3; got label=None"):
         net(jnp.zeros((2, 1)))

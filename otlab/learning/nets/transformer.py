@@ -68,8 +68,9 @@ class Layer(eqx.Module):
 
     Parameters, with n = heads c and h = hidden: matrices 4 n width + 2 h width (3 h width for
     "swiglu"), biases 3 n + h + 2 width (one more h), gains 2 width, shifts 2 width, qk_norm 2 c.
-    With all defaults 12 width^2 + 13 width. Forward, two operations a parameter and token, and
-    4 n for each pair of tokens.
+    With all defaults 12 width^2 + 13 width. Forward takes two operations an entry of a matrix and
+    token, and 4 n for each pair of tokens. Its gradient keeps, by default, 36 T width +
+    3 heads T^2 numbers of T tokens; under eqx.filter_checkpoint the T width of x alone.
 
     Raises:
         ValueError: for sizes below one, a width that heads do not divide, an unknown norm or feed.
@@ -193,8 +194,8 @@ class Transformer(eqx.Module):
     layers: a list of them, or one with a leading axis on every array (compiled once for all).
     norm: after the last layer.   width_multiplier: of what comes out.
 
-    Sampling keeps 2 heads c numbers a layer and token, and then costs the layers one token each,
-    where the whole sequence would cost T.
+    A cache holds 2 heads c numbers a layer and token; the next token then costs one token, where
+    the whole sequence again would cost T.
     """
 
     layers: list[Layer] | Layer

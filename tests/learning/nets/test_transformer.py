@@ -358,14 +358,20 @@ def test_what_the_gradient_keeps_is_that_of_the_formula(length, width, heads):
     layer = Layer(width, heads, key=jax.random.key(0))
     params, static = eqx.partition(layer, eqx.is_inexact_array)
 
-    def pullback(params, x):
-        run = lambda params, x: eqx.combine(params, static)(x, causal_mask(length))  # noqa: E731
-        return jax.vjp(run, params, x)[1]
+    def outputs(params, x):
+        return eqx.combine(params, static)(x, causal_mask(length))
 
-    kept = jax.tree.leaves(jax.eval_shape(pullback, params, jnp.zeros((length, width))))
-    numbers = sum(math.prod(a.shape) for a in kept if a.dtype == jnp.float32) - count(layer)
+    def kept(outputs):
+        """Numbers that the pullback holds, but for the weights."""
+        shapes = jax.eval_shape(lambda params, x: jax.vjp(outputs, params, x)[1], params,
+                                jnp.zeros((length, width)))
+        return sum(math.prod(a.shape) for a in jax.tree.leaves(shapes)
+                   if a.dtype == jnp.float32) - count(layer)
+
     want = 36 * length * width + 3 * heads * length**2
-    assert 0.9 * want < numbers < 1.1 * want
+    assert 0.9 * want < kept(outputs) < 1.1 * want
+    last_bias = width                                     # which no gradient needs
+    assert kept(eqx.filter_checkpoint(outputs)) == length * width - last_bias
 
 
 def test_matrices_begin_at_their_scale(key):

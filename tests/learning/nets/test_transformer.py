@@ -234,7 +234,7 @@ def test_invariant_hidden_is_what_each_layer_leaves():
 @pytest.mark.parametrize(("kind", "stacked"), [*((kind, False) for kind in KINDS), ("odd", True)])
 def test_oracle_cached_decoding_is_the_full_pass(kind, stacked):
     """A prefix at once, then token after token, in a cache with room to spare."""
-    net, x = build(kind), tokens()
+    net, x = build(kind, width_multiplier=0.5), tokens()
     if stacked:
         net = eqx.tree_at(lambda n: n.layers, net,
                           jax.tree.map(lambda *a: jnp.stack(a), *net.layers))
@@ -417,6 +417,13 @@ def test_invariant_norms(key):
     np.testing.assert_allclose((z**2).mean(1), 1, atol=1e-4)
     np.testing.assert_allclose(z, x / np.sqrt(np.square(x).mean(1, keepdims=True)), atol=1e-4)
     assert np.abs(z.mean(1)).min() > 0.1
+
+
+@pytest.mark.parametrize("kind", ["layer", "rms"])
+def test_invariant_norms_of_bfloat16_round_once_at_the_end(kind, key):
+    x = (3 + jax.random.normal(key, (4, 64))).astype(jnp.bfloat16)
+    want = Norm(kind)(x.astype(jnp.float32)).astype(jnp.bfloat16)
+    np.testing.assert_array_equal(Norm(kind)(x), want)
 
 
 def sentence(match):

@@ -6,7 +6,6 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jaxtyping import Array, Float
 
 from otlab.core.costs import paired_cost
@@ -14,7 +13,12 @@ from otlab.core.inputs import number, positive, positive_int
 from otlab.core.linalg import gaussian_matrix
 from otlab.couplings.entropic_ot.divergence import sinkhorn_divergence
 from otlab.couplings.monge_gap import conservativity, monge_gap
-from otlab.learning.descent import TrainState, descend, init
+from otlab.learning import loop
+from otlab.learning.fit import fit as train
+from otlab.learning.loop import TrainState, init
+
+__all__ = ["Affine", "MapFit", "Objective", "SphereMap", "StructuredMap", "fit", "gaussian_map",
+           "init", "small_network", "step"]
 
 
 class Affine(eqx.Module):
@@ -193,15 +197,10 @@ class Objective(eqx.Module):
 def step(key, state: TrainState, x, y, objective: Objective):
     """One gradient step on the batch x (n, d), y (m, d); pure: wrap it in eqx.filter_jit.
 
-    Returns (state, info), info as of `Objective`.
+    state: from `init(model, optimizer)`, with any optax optimiser, or the step before. Returns
+    (state, info), info as of `Objective` and "gradient_norm".
     """
-    params, static = eqx.partition(state.model, eqx.is_inexact_array)
-
-    def loss(params):
-        return objective(key, eqx.combine(params, static), x, y)
-
-    grads, info = jax.grad(loss, has_aux=True)(params)
-    return descend(state, grads), info
+    return loop.step(key, state, x, y, objective=objective)
 
 
 class MapFit(eqx.Module):
@@ -240,32 +239,47 @@ def fit(key, model, x, y, objective: Objective, *, steps: int, batch: int, rate)
         ValueError: for steps or batch below one, a rate <= 0, clouds that are empty or NaN.
     """
     steps, batch = positive_int("steps", steps), positive_int("batch", batch)
-    if not isinstance(rate, jax.core.Tracer) and not 0 < rate < jnp.inf:
-        raise ValueError(f"rate must be a positive number; got {rate}.")
     for name, cloud in (("x", x), ("y", y)):
         if callable(cloud) or isinstance(cloud, jax.core.Tracer):
             continue
         if jnp.ndim(cloud) != 2 or 0 in cloud.shape or not bool(jnp.isfinite(cloud).all()):
             raise ValueError(f"fit wants {name} finite, of shape (N, d), with a point at least; "
                              f"got shape {jnp.shape(cloud)}. Drop rows that hold NaN.")
-    return _fit(key, model, x, y, objective, jnp.asarray(rate), steps, batch)
+    done = train(key, model, Clouds(key, x, y, batch), objective=OnClouds(key, objective),
+                 steps=steps, batch=batch, rate=rate)
+    return MapFit(done.model, done.told | {"loss": done.losses})
 
 
-@eqx.filter_jit
-def _fit(key, model, x, y, objective, rate, steps, batch):
-    optimizer = optax.adam(optax.cosine_decay_schedule(rate, steps))
-    state, static = eqx.partition(init(model, optimizer), eqx.is_array)
+def _keys(key, step):
+    """Keys of x, of y and of the objective at a step: what saved maps were fitted with."""
+    return jax.random.split(jax.random.fold_in(key, step.count), 3)
 
-    def draw(key, cloud):
-        if callable(cloud):
-            return cloud(key, batch)
-        return cloud[jax.random.randint(key, (batch,), 0, len(cloud))]
 
-    def body(state, key):
-        key_x, key_y, key_step = jax.random.split(key, 3)
-        state = eqx.combine(state, static)
-        state, info = step(key_step, state, draw(key_x, x), draw(key_y, y), objective)
-        return eqx.filter(state, eqx.is_array), info
+class Clouds(eqx.Module):
+    """Draws a batch of x and, apart from it, one of y; see `fit`."""
 
-    state, history = jax.lax.scan(body, state, jax.random.split(key, steps))
-    return MapFit(eqx.combine(state, static).model, history)
+    key: Array
+    x: Array | Callable
+    y: Array | Callable
+    batch: int = eqx.field(static=True)
+
+    def __call__(self, key, *, step):
+        """(x, y), shape (batch, d) each; by the key of the run and the number of the step."""
+        def draw(key, cloud):
+            if callable(cloud):
+                return cloud(key, self.batch)
+            return cloud[jax.random.randint(key, (self.batch,), 0, len(cloud))]
+
+        key_x, key_y, _ = _keys(self.key, step)
+        return draw(key_x, self.x), draw(key_y, self.y)
+
+
+class OnClouds(eqx.Module):
+    """An `Objective` with the keys that go with those of `Clouds`."""
+
+    key: Array
+    objective: Objective
+
+    def __call__(self, key, model, x, y, *, step):
+        """(loss, info), as `Objective` gives them."""
+        return self.objective(_keys(self.key, step)[2], model, x, y)

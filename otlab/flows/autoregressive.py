@@ -214,7 +214,7 @@ def _rows(x, labels):
 class Likelihood(eqx.Module):
     """Mean over noisy data of |z|^2 / 2 - log|det|, a number of the point: a training objective.
 
-    It is the negative log-likelihood less log(2 pi) / 2. For `training.fit` with batches (x,) or
+    It is the negative log-likelihood less log(2 pi) / 2. For `fit.fit` with batches (x,) or
     (x, labels), such as `Batches` draws; never give it clean data that lie on a thin set, whose
     likelihood has no bound.
 
@@ -236,7 +236,7 @@ class Likelihood(eqx.Module):
 
 
 class Batches(eqx.Module):
-    """Draws (x,) or (x, labels), `batch` rows of the data; for `training.fit` of one law."""
+    """Draws (x,) or (x, labels), `batch` rows of the data; for `fit.fit` of one distribution."""
 
     data: Float[Array, "m ..."]
     labels: Array | None

@@ -30,7 +30,7 @@ class LogitNormal(eqx.Module):
 class FlowMatching(eqx.Module):
     r"""Mean over pairs of w |phi(v_t - v_theta(t, x_t))|^2, in squared length.
 
-    Any function (key, model, x0, x1[, condition]) -> scalar is an objective of `training.fit`;
+    Any function (key, model, x0, x1[, condition]) -> scalar is an objective of `learning.fit.fit`;
     this is the usual one.
 
     path: position and target velocity of a pair at time t.

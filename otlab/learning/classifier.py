@@ -61,7 +61,7 @@ class FeatureCNN(eqx.Module):
 
 
 class TrainedFeatures(eqx.Module):
-    """A classifier, its share of right answers on images it never saw, and how many those were."""
+    """A classifier, its accuracy, a fraction, on images it never saw, and how many those were."""
 
     model: FeatureCNN
     accuracy: Float[Array, ""]
@@ -76,15 +76,15 @@ def train_features(key, images: Array, labels: Array, *, steps: int = 1_500, bat
         key: PRNG key of the split, the weights and the batches.
         images: shape (n, h, w) or (n, h, w, c), in [-1, 1].
         labels: whole numbers from 0, shape (n,).
-        steps, batch, rate: gradient steps, images a step, first learning rate.
-        held_out: share of the images kept for the accuracy.
+        steps, batch, rate: gradient steps, images a step, learning rate at the first step.
+        held_out: fraction of the images kept for the accuracy.
 
     Returns:
         TrainedFeatures(model, accuracy, held_out). The defaults give 99 % on the 8 x 8 digits.
         Judge generated images with a classifier whose accuracy you have looked at.
 
     Raises:
-        ValueError: for other shapes, NaN, negative labels, or a share that leaves no image.
+        ValueError: for other shapes, NaN, negative labels, or a fraction that leaves no image.
     """
     images, labels = jnp.asarray(images), jnp.asarray(labels)
     if images.ndim not in (3, 4) or labels.shape != images.shape[:1]:
@@ -97,7 +97,7 @@ def train_features(key, images: Array, labels: Array, *, steps: int = 1_500, bat
     count = int(round(held_out * len(images)))
     if not 0 < count < len(images):
         raise ValueError(f"held_out={held_out} of {len(images)} images leaves none to test or to "
-                         "train on; give a share between 0 and 1.")
+                         "train on; give a fraction between 0 and 1.")
     positive_int("steps", steps), positive_int("batch", batch)
     key_split, key_model, key_fit = jax.random.split(key, 3)
     order = jax.random.permutation(key_split, len(images))
@@ -126,7 +126,7 @@ class Shifted(eqx.Module):
 
 
 def cross_entropy(key, model, images, labels) -> Float[Array, ""]:
-    """Mean negative log-probability of the labels, an objective of `training.fit`."""
+    """Mean negative log-probability of the labels, an objective of `fit.fit`."""
     scores = jax.nn.log_softmax(jax.vmap(model)(images))
     return -jnp.take_along_axis(scores, labels[:, None], axis=1).mean()
 

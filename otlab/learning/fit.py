@@ -1,29 +1,27 @@
-"""Train a velocity on coupled pairs: one model or many."""
+"""Train a model in one call, in one compiled loop: one model, or many side by side."""
+
+import dataclasses
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from otlab.core.inputs import check_pair, positive_int
-from otlab.learning.loop import (
-    FLOW_MATCHING,
-    advance,
-    advance_on_cores,
-    begin,
-    finished,
-    shares_blocks,
-)
+from otlab.core.inputs import all_finite, positive_int
+from otlab.learning.loop import Run, advance, finished, init, shares_blocks
+from otlab.learning.optimiser import AdamW, cosine, single
 
 
 class Fit(eqx.Module):
-    """A trained model and its loss at every step, shape (steps,), in squared length.
+    """A trained model and, for every step, its loss, shape (steps,), in the objective's units.
 
-    Losses of different couplings are not comparable: each has its own irreducible part.
+    told: what else the objective told, each (steps, ...), by name. Losses of different sources are
+    not comparable where each has an irreducible part of its own.
     """
 
     model: eqx.Module
     losses: Float[Array, " steps"]
+    told: dict[str, Array] = dataclasses.field(default_factory=dict)
 
     def require_finite(self) -> "Fit":
         """Return self, or raise RuntimeError saying at which step the loss was lost."""
@@ -32,69 +30,77 @@ class Fit(eqx.Module):
             first = int(jnp.argmax(bad.reshape(-1, bad.shape[-1]).any(0)))
             raise RuntimeError(
                 f"fit lost its loss (not finite) at step {first} of {self.losses.shape[-1]}; "
-                "lower rate (try a tenth) or look at the pairs for huge values."
+                "lower rate (try a tenth) or look at the source for huge values."
             )
         return self
 
 
-def fit(key, model, pairs, *, steps: int, batch: int, rate, ema=None,
-        objective=FLOW_MATCHING, decay: float = 0.0, block: int | None = None) -> Fit:
-    """Train on `steps` batches in one compiled loop: Adam, cosine-decayed to zero.
+def fit(key, model, source, *, objective, steps: int, batch: int, rate, decay=0.0, epsilon=1e-8,
+        betas=(0.9, 0.999), groups=None, schedule=cosine, ema=None,
+        block: int | None = None) -> Fit:
+    """Minimise objective(key, model, *rows) over `steps` batches of rows: AdamW.
 
     Args:
-        key: PRNG key of batches and times; step k draws from fold_in(key, k).
-        model: velocity v(t, x), or v(t, x, condition), of one point; a copy is trained.
-        pairs: (x0, x1) or (x0, x1, condition), arrays of shape (n, ...) of which each step draws
-            `batch` rows with replacement (n is unrelated to `batch`), or a function key -> the
-            same, giving a fresh batch of any size (then `batch` is not read). Make such a
-            function once, or as an eqx.Module: each new function is compiled anew. One with an
-            attribute `counted = True` is called with (key, number of the step): a schedule.
+        key: PRNG key; step k draws its batch and what the objective wants from fold_in(key, k).
+        model: any pytree; a copy of it is trained, all its inexact arrays.
+        source: a tuple of arrays, (n, ...) each, of which each step draws `batch` rows with
+            replacement (n is unrelated to `batch`), or a function key -> such a tuple, giving a
+            fresh batch of any size (then `batch` is not read). Make such a function once, or as
+            an eqx.Module: each new function is compiled anew.
+        objective: what is minimised, a function (key, model, *rows) -> a number, or -> (a number,
+            a dict of numbers that `Fit.told` keeps). A function is compiled anew each time it is
+            made, an eqx.Module is not. A source or an objective that has a parameter named `step`
+            is given `loop.Step(count, total)`: a schedule of its own.
         steps: number of gradient steps.
-        batch: pairs per step.
-        rate: learning rate at the first step; traced, a new value compiles nothing.
-        ema: None, or the decay (such as 0.999) of an average of the weights, which then
-            is the model returned; corrected for its start at zero, also traced.
-        objective: what is minimised, a function (key, model, *batch) -> scalar; a function is
-            compiled anew each time it is made, an eqx.Module such as `FlowMatching` is not.
-        decay: decoupled weight decay of AdamW.
-        block: None, or the rows differentiated at a time; see `steps.step`. On a CPU the cores
+        batch: rows per step.
+        rate: learning rate; it falls to zero along a cosine.
+        decay, epsilon, betas, groups, schedule: weight decay, Adam's numbers, and factors of each
+            tensor on them all; see `optimiser.AdamW`. Traced, as rate and ema are: a new value
+            compiles nothing.
+        ema: None, or what an average of the weights keeps in a step (such as 0.999), which then
+            is the model returned; corrected for its start at zero.
+        block: None, or the rows differentiated at a time; see `loop.step`. On a CPU the cores
             share the blocks of images, step by step: on two cores 1.8 times as fast as whole
             batches (32 images of 8 x 8 a block), and the same to rounding on any number of them.
 
     Returns:
-        Fit(model, losses). `jax.vmap`-able over keys, models and pairs; see `fit_many`. For runs
-        that outlive a session, or use many devices, see `runs.train`.
+        Fit(model, losses, told). `jax.vmap`-able over keys, models and sources; see `fit_many`.
+        For runs that outlive a session, or use many devices, see `checkpointing.train`.
 
     Raises:
-        ValueError: for steps or batch below one, unpaired shapes, NaN in the pairs.
+        ValueError: for steps or batch below one, a number out of its range, arrays of different
+            lengths, NaN in the source.
 
-    Source: sheet of arXiv 2506.05526, section 3.7.
+    Source: Loshchilov and Hutter (2019), arXiv 1711.05101.
     """
-    steps, batch, rate, ema = check_settings(steps, batch, rate, ema)
-    pairs = check_pairs(pairs)
-    if shares_blocks(key, model, pairs, block):
-        state = begin(model, steps=steps, rate=rate, ema=ema, decay=decay)
-        state, losses = advance_on_cores(key, state, pairs, count=steps, batch=batch, block=block,
-                                         objective=objective)
-        return Fit(eqx.filter_jit(finished)(state), losses)
-    return _fit(key, model, pairs, steps, batch, rate, ema, objective, decay, block)
+    steps, source = positive_int("steps", steps), check_source(source)
+    run = Run(key, source, objective, positive_int("batch", batch), block)
+    optimizer = AdamW(model, rate=rate, decay=decay, epsilon=epsilon, betas=betas, groups=groups,
+                      schedule=schedule)
+    ema = None if ema is None else jnp.asarray(single("ema", ema, None), jnp.float32)
+    if shares_blocks(run, model):
+        return _fit(run, model, optimizer, ema, steps)
+    return _compiled_fit(run, model, optimizer, ema, steps)
 
 
-def fit_many(keys, models, pairs, *, steps: int, batch: int, rate, ema=None,
-             objective=FLOW_MATCHING, decay: float = 0.0) -> Fit:
+def fit_many(keys, models, source, *, objective, steps: int, batch: int, rate, decay=0.0,
+             epsilon=1e-8, betas=(0.9, 0.999), groups=None, schedule=cosine, ema=None) -> Fit:
     """Train k models side by side: `fit` over a leading axis, in one vectorised loop.
 
     Args:
         keys: k PRNG keys.
         models: k models stacked leaf by leaf, as `stack([Velocity(8, key=k) for k in keys])`.
-        pairs: (x0, x1), each of shape (k, n, ...), or a function key -> (x0, x1) for all.
-        steps, batch, rate, ema, objective, decay: as in `fit`, the same for all.
+        source: arrays of shape (k, n, ...), or a function key -> a batch for all models alike.
+        objective, steps, batch, schedule: as in `fit`, the same for all.
+        rate, decay, epsilon, betas, ema: as in `fit`; each one number, or k of them, one a model.
+        groups: as in `fit`; each factor is one number, or k of them. The tensors that a function
+            is shown have the shape of those of one model.
 
     Returns:
         Fit with a leading axis k on every array; `unstack(result.model)` gives the k models.
 
     Raises:
-        ValueError: as `fit`, or when keys, models and pairs disagree on k.
+        ValueError: as `fit`, or when keys, models and source disagree on k.
 
     On two CPU cores ten MLPs (d = 8, 3 x 128, batch 256) cost 0.40 ms a model and step this
     way, 0.45 under lax.map and 0.48 one by one. U-Nets gain nothing: train them one by one
@@ -103,34 +109,39 @@ def fit_many(keys, models, pairs, *, steps: int, batch: int, rate, ema=None,
     k = len(keys)
     sizes = {len(leaf) if leaf.ndim else 0
              for leaf in jax.tree.leaves(eqx.filter(models, eqx.is_array))}
-    pairs = check_pairs(pairs)
-    if not callable(pairs):
-        sizes |= {len(x) for x in pairs}
+    if not callable(source):
+        source = tuple(jnp.asarray(x) for x in source)
+        sizes |= {len(x) if x.ndim else 0 for x in source}
     if sizes != {k} or k == 0:
-        raise ValueError(f"fit_many wants {k} of everything, one per key; models and pairs have "
+        raise ValueError(f"fit_many wants {k} of everything, one per key; models and source have "
                          f"leading axes {sorted(sizes)}. Stack them: stack([model, ...]).")
-    settings = check_settings(steps, batch, rate, ema)
-    return _fit_many(keys, models, pairs, *settings, objective, decay)
+    source = check_source(source, axis=1)
+    optimizer = AdamW(models, rate=rate, decay=decay, epsilon=epsilon, betas=betas, groups=groups,
+                      schedule=schedule, models=k)
+    if ema is not None:
+        ema = jnp.broadcast_to(jnp.asarray(single("ema", ema, k), jnp.float32), (k,))
+    return _fit_many(keys, models, source, optimizer, ema, objective,
+                     positive_int("batch", batch), positive_int("steps", steps))
+
+
+def _fit(run, model, optimizer, ema, steps):
+    # Behind the barrier steps is no constant: rounding is that of a run in pieces.
+    total = jax.lax.optimization_barrier(jnp.asarray(steps, jnp.int32))
+    state, history = advance(run, init(model, optimizer, steps=total, ema=ema), steps)
+    return Fit(finished(state), history.pop("loss"), history)
+
+
+_compiled_fit = eqx.filter_jit(_fit)
 
 
 @eqx.filter_jit
-def _fit_many(keys, models, pairs, steps, batch, rate, ema, objective, decay):
-    axes = None if callable(pairs) else eqx.if_array(0)
-    return eqx.filter_vmap(
-        lambda key, model, pairs: _fit(key, model, pairs, steps, batch, rate, ema, objective,
-                                       decay),
-        in_axes=(0, eqx.if_array(0), axes),
-    )(keys, models, pairs)
+def _fit_many(keys, models, source, optimizer, ema, objective, batch, steps):
+    def one(key, model, source, optimizer, ema):
+        return _fit(Run(key, source, objective, batch), model, optimizer, ema, steps)
 
-
-@eqx.filter_jit
-def _fit(key, model, pairs, steps, batch, rate, ema, objective, decay, block=None):
-    # Behind the barrier steps is no constant: rounding is that of a run in pieces, `runs.train`.
-    unfolded = jax.lax.optimization_barrier(jnp.asarray(steps, jnp.float32))
-    state = begin(model, steps=unfolded, rate=rate, ema=ema, decay=decay)
-    state, losses = advance(key, state, pairs, count=steps, batch=batch, objective=objective,
-                            block=block)
-    return Fit(finished(state), losses)
+    each = eqx.if_array(0)
+    return eqx.filter_vmap(one, in_axes=(0, each, None if callable(source) else each, each, each)
+                           )(keys, models, source, optimizer, ema)
 
 
 def stack(models):
@@ -155,33 +166,22 @@ def unstack(models) -> list:
     return [eqx.combine(jax.tree.map(lambda a, i=i: a[i], arrays), static) for i in range(k)]
 
 
-def check_settings(steps, batch, rate, ema):
-    """(steps, batch, rate, ema), the last two as arrays, or a sentence saying what is wrong."""
-    for name, value in (("rate", rate), ("ema", ema)):
-        if value is None or isinstance(value, jax.core.Tracer):
-            continue
-        good = (value > 0) if name == "rate" else (0 <= value < 1)
-        if not good:
-            want = "a positive number" if name == "rate" else "None or a number in [0, 1)"
-            raise ValueError(f"{name} must be {want}; got {value}.")
-    # Python numbers would be static under filter_jit: one compilation for each value.
-    ema = None if ema is None else jnp.asarray(ema, jnp.float32)
-    return (positive_int("steps", steps), positive_int("batch", batch),
-            jnp.asarray(rate, jnp.float32), ema)
+def check_source(source, *, axis: int = 0):
+    """A source as a function, or as arrays with one length along `axis`, finite.
 
-
-def check_pairs(pairs):
-    """Pairs as a function or as arrays of one length, finite where they are numbers."""
-    if callable(pairs):
-        return pairs
-    if len(pairs) not in (2, 3):
-        raise ValueError(f"pairs must be (x0, x1), (x0, x1, condition) or a function of a key; "
-                         f"got {len(pairs)} arrays.")
-    pairs = tuple(jnp.asarray(x) for x in pairs)
-    check_pair(*pairs[:2])
-    if len(pairs) == 3 and len(pairs[2]) != len(pairs[0]):
-        raise ValueError(f"condition wants one row a pair, {len(pairs[0])}; got {len(pairs[2])}.")
-    for name, x in zip(("x0", "x1"), pairs[:2], strict=True):
-        if not isinstance(x, jax.core.Tracer) and not bool(jnp.isfinite(x).all()):
-            raise ValueError(f"{name} holds NaN or infinite values; clean the pairs before fit.")
-    return pairs
+    Raises:
+        ValueError: for no array, arrays of different lengths or of none, NaN.
+    """
+    if callable(source):
+        return source
+    arrays = tuple(jnp.asarray(x) for x in source)
+    lengths = [x.shape[axis] if x.ndim > axis else 0 for x in arrays]
+    if not arrays or len(set(lengths)) > 1 or lengths[0] == 0:
+        raise ValueError(f"source is a function of a key, or arrays that belong together row by "
+                         f"row, n of at least 1 each; got lengths {lengths}. Index one by the "
+                         "partners of the other first: x1[j].")
+    for k, x in enumerate(arrays):
+        if jnp.issubdtype(x.dtype, jnp.inexact) and not all_finite(x):
+            raise ValueError(f"array {k} of source holds NaN or infinite values; clean it before "
+                             "fit.")
+    return arrays

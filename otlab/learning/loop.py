@@ -1,61 +1,143 @@
-"""The loop that trains a velocity, step by step: gradient, optimiser, average."""
+"""The one training loop: what a run carries, one step, many steps; the objective is yours."""
 
-import math
+import functools
+import inspect
+from collections.abc import Callable
+from typing import NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jaxtyping import Array
+import optax
+from jaxtyping import Array, Float, Int
 
-from otlab.core.blocks import cores, on_one_cpu, threads
 from otlab.core.inputs import positive_int
-from otlab.flows.objectives import FlowMatching
-from otlab.learning.descent import TrainState, descend, init
-from otlab.learning.optimiser import Average, adam
-
-FLOW_MATCHING = FlowMatching()
+from otlab.learning import cores
 
 
-def step(key, state: TrainState, *batch: Array, objective=FLOW_MATCHING,
-         block: int | None = None):
-    """One gradient step on objective(key, model, *batch); pure: wrap it in eqx.filter_jit.
+class Step(NamedTuple):
+    """Where a run is: steps done before this one, and steps of the whole run (0: not known).
+
+    A source, an objective or an optimiser's `update` with a parameter named `step` is given one,
+    as in `def __call__(self, key, *, step)`. What wraps another of them passes it on by
+    `with_step(inner, step)`.
+    """
+
+    count: Int[Array, ""]
+    total: Int[Array, ""]
+
+    @property
+    def fraction(self) -> Float[Array, ""]:
+        """Of the run that is done, in [0, 1): what a schedule wants; 0 where total is not known."""
+        count, total = (x.astype(jnp.float32) for x in self)
+        return count / jnp.where(total > 0, total, jnp.inf)
+
+
+def takes_step(function) -> bool:
+    """Whether a function has a parameter of the name `step`; **others do not count."""
+    try:
+        found = inspect.signature(function).parameters.get("step")
+    except (TypeError, ValueError):                # built in, without a signature
+        return False
+    return found is not None and found.kind in (found.POSITIONAL_OR_KEYWORD, found.KEYWORD_ONLY)
+
+
+def with_step(function: Callable, step: Step | None) -> Callable:
+    """The function, told the step where it takes one and there is one."""
+    told = step is not None and takes_step(function)
+    return functools.partial(function, step=step) if told else function
+
+
+class Average(NamedTuple):
+    """Exponential average of the weights, begun at zero, and what it keeps in a step."""
+
+    weights: object
+    ema: Float[Array, ""]
+
+
+class TrainState(eqx.Module):
+    """What training carries from step to step."""
+
+    model: eqx.Module
+    opt_state: object
+    step: Step
+    average: Average | None
+    optimizer: object
+
+    @property
+    def count(self) -> Int[Array, ""]:
+        """Number of steps done."""
+        return self.step.count
+
+
+def init(model, optimizer, *, steps=0, ema=None) -> TrainState:
+    """Start training the inexact arrays of `model`.
 
     Args:
-        key: PRNG key of what the objective draws, such as the times.
+        model: any pytree.
+        optimizer: `optimiser.AdamW`, or any optax optimiser.
+        steps: of the whole run, for what follows a schedule; 0 where nothing asks.
+        ema: None, or what an average of the weights keeps in a step, such as 0.999.
+    """
+    params = eqx.filter(model, eqx.is_inexact_array)
+    step = Step(jnp.zeros((), jnp.int32), jnp.asarray(steps, jnp.int32))
+    average = None
+    if ema is not None:
+        zeros = jax.tree.map(jnp.zeros_like, params)
+        average = Average(zeros, jnp.asarray(ema, jnp.float32))
+    return TrainState(model, optimizer.init(params), step, average, optimizer)
+
+
+def finished(state: TrainState):
+    """The model that a run ends with: the average of its weights where there is one."""
+    if state.average is None:
+        return state.model
+    # The average began at zero; what it lacks of a whole is ema ** count.
+    ema = state.average.ema
+    whole = 1 - ema ** state.count.astype(ema.dtype)
+    params = jax.tree.map(lambda m: m / whole.astype(m.dtype), state.average.weights)
+    return eqx.combine(params, eqx.partition(state.model, eqx.is_inexact_array)[1])
+
+
+def step(key, state: TrainState, *rows: Array, objective, block: int | None = None):
+    """One gradient step on objective(key, model, *rows); pure: wrap it in eqx.filter_jit.
+
+    Args:
+        key: PRNG key of what the objective draws.
         state: from `init` or the step before.
-        batch: x0, x1 (n, ...), paired, and a condition (n, ...) when the model takes one.
-        objective: a mean over rows, where `block` is given.
+        rows: arrays (n, ...) of one batch.
+        objective: function (key, model, *rows) -> a number, or (a number, a dict of numbers to
+            keep a record of); a mean over rows, where `block` is given.
         block: None, or the rows differentiated at a time, a divisor of n; each block has a key of
             its own, the step is that of their mean gradient. Bounds memory; blocks that fit into
             the cache make U-Nets faster on a CPU (32 images of 8 x 8: 1.4 times, batch 256).
 
-    Returns (state, info) with info = {"loss", "gradient_norm"}.
+    Returns (state, info), info with "loss", "gradient_norm" and what the objective told.
+
+    Raises:
+        ValueError: for a block that does not divide the batch.
     """
     if block is None:
-        value, grads = _slope(state.model, objective)(key, batch)
+        parts = gradient(objective, state)(key, rows)
     else:
-        parts = _blocks(key, batch, block)
-        value, grads = jax.tree.map(lambda z: z / len(parts[0]),
-                                    _sum(state.model, objective, *parts))
-    return _descend(state, value, grads)
+        blocks = in_blocks(key, rows, block)
+        parts = jax.tree.map(lambda z: z / len(blocks[0]), summed(objective, state, *blocks))
+    return descend(state, *parts)
 
 
-def _slope(model, objective):
-    """Function (key, rows) -> the objective and its slopes in the model's weights."""
-    params, static = eqx.partition(model, eqx.is_inexact_array)
-    slope = jax.value_and_grad(
-        lambda params, key, rows: objective(key, eqx.combine(params, static), *rows))
-    return lambda key, rows: slope(params, key, rows)
+def gradient(objective, state: TrainState):
+    """Function (key, rows) -> ((loss, what the objective told), gradient in the weights)."""
+    objective = with_step(objective, state.step)
+    params, static = eqx.partition(state.model, eqx.is_inexact_array)
+
+    def value(params, key, rows):
+        out = objective(key, eqx.combine(params, static), *rows)
+        return out if isinstance(out, tuple) else (out, {})
+
+    return functools.partial(jax.value_and_grad(value, has_aux=True), params)
 
 
-def _descend(state, value, grads):
-    """The state after a step of the optimiser, and what `step` tells of it."""
-    squares = sum(jnp.sum(g**2) for g in jax.tree.leaves(grads))
-    return descend(state, grads), {"loss": value, "gradient_norm": jnp.sqrt(squares)}
-
-
-def _blocks(key, rows, block):
+def in_blocks(key, rows, block: int):
     """Keys (count,) and arrays (count, block, ...): a batch in blocks with a key each."""
     n = len(rows[0])
     if positive_int("block", block) > n or n % block:
@@ -66,165 +148,123 @@ def _blocks(key, rows, block):
     return jax.random.split(key, count), parts
 
 
-def _sum(model, objective, keys, parts):
-    """Objective and slopes, summed over blocks, one block in memory at a time."""
-    slope = _slope(model, objective)
+def summed(objective, state: TrainState, keys, parts):
+    """What `gradient` gives, summed over blocks, one block in memory at a time."""
+    one = gradient(objective, state)
 
     def add(total, part):
-        return jax.tree.map(jnp.add, total, slope(*part)), None
+        return jax.tree.map(jnp.add, total, one(*part)), None
 
     zero = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype),
-                        jax.eval_shape(slope, keys[0], tuple(x[0] for x in parts)))
+                        jax.eval_shape(one, keys[0], tuple(x[0] for x in parts)))
     return jax.lax.scan(add, zero, (keys, parts))[0]
 
 
-def _batch(key, pairs, count, batch):
-    """(key of the step, its rows): what step number `count` of a run draws."""
-    key_pairs, key_step = jax.random.split(jax.random.fold_in(key, count))
-    if callable(pairs):
-        counted = getattr(pairs, "counted", False)
-        return key_step, pairs(key_pairs, count) if counted else pairs(key_pairs)
-    chosen = jax.random.randint(key_pairs, (batch,), 0, len(pairs[0]))
-    return key_step, tuple(x[chosen] for x in pairs)
+def descend(state: TrainState, value, grads):
+    """(the state after a step of the optimiser, what `step` tells of it).
 
-
-def advance(key, state: TrainState, pairs, *, count: int, batch: int, objective=FLOW_MATCHING,
-            place=lambda rows: rows, block: int | None = None):
-    """`count` steps of a run begun with `begin`, as one lax.scan: (state, losses (count,)).
-
-    Batches and times come from fold_in(key, number of the step), so that a run in pieces is the
-    run in one piece. `place` may lay a batch out over devices. Call it inside a jitted function.
+    value: (loss, what the objective told).   grads: as `eqx.filter_grad` gives them.
     """
-    arrays, static = eqx.partition(state, eqx.is_array)
+    loss, told = value
+    squares = sum(jnp.sum(g**2) for g in jax.tree.leaves(grads))
+    info = told | {"loss": loss, "gradient_norm": jnp.sqrt(squares)}
+    params, static = eqx.partition(state.model, eqx.is_inexact_array)
+    update = with_step(state.optimizer.update, state.step)
+    with jax.numpy_dtype_promotion("standard"):    # optax mixes int32 counters with floats
+        changes, opt_state = update(grads, state.opt_state, params)
+    params, average = optax.apply_updates(params, changes), state.average
+    if average is not None:
+        average = average._replace(weights=jax.tree.map(
+            lambda m, p: p + average.ema.astype(p.dtype) * (m - p), average.weights, params))
+    next_step = state.step._replace(count=state.count + 1)
+    return TrainState(eqx.combine(params, static), opt_state, next_step, average,
+                      state.optimizer), info
 
-    def body(arrays, _):
-        state = eqx.combine(arrays, static)
-        key_step, rows = _batch(key, pairs, state.count, batch)
-        state, info = step(key_step, state, *place(rows), objective=objective, block=block)
-        return eqx.filter(state, eqx.is_array), info["loss"]
 
-    arrays, losses = jax.lax.scan(body, arrays, length=count)
-    return eqx.combine(arrays, static), losses
+def as_it_is(rows):
+    """A batch stays where it was made."""
+    return rows
 
 
-def shares_blocks(key, model, pairs, block: int | None) -> bool:
-    """Whether `advance_on_cores` is the faster way: blocks of images on one CPU of many cores."""
-    if block is None or cores() < 2 or not on_one_cpu((key, model, pairs)):
+class Run(eqx.Module):
+    """What stays the same from step to step.
+
+    key: PRNG key; step k draws from fold_in(key, k), so a run in pieces is the run in one piece.
+    source: arrays of one length, of which each step draws `batch` rows with replacement, or a
+        function key -> arrays (n, ...) of a fresh batch.
+    objective, block: as in `step`.
+    place: what may lay a batch out over devices, a function of its arrays.
+    """
+
+    key: Array
+    source: Callable | tuple[Array, ...]
+    objective: Callable
+    batch: int = eqx.field(static=True)
+    block: int | None = eqx.field(static=True, default=None)
+    place: Callable = as_it_is
+
+    def draw(self, step: Step):
+        """(key of the objective, the rows) of a step."""
+        key_rows, key_step = jax.random.split(jax.random.fold_in(self.key, step.count))
+        if callable(self.source):
+            rows = with_step(self.source, step)(key_rows)
+        else:
+            chosen = jax.random.randint(key_rows, (self.batch,), 0, len(self.source[0]))
+            rows = tuple(x[chosen] for x in self.source)
+        return key_step, self.place(rows)
+
+
+def take(run: Run, state: TrainState):
+    """The next step of a run: (state, info), as `step` gives them."""
+    key, rows = run.draw(state.step)
+    return step(key, state, *rows, objective=run.objective, block=run.block)
+
+
+def advance(run: Run, state: TrainState, count: int):
+    """`count` steps of a run: (state, {name: (count,) numbers}), "loss" among the names.
+
+    One compiled loop; or, where that is faster, steps whose blocks the cores of a CPU share: the
+    losses and weights are the same to rounding.
+    """
+    if shares_blocks(run, state.model):
+        return cores.advance(Dealt(run), state, count)
+    return _advance(run, state, count)
+
+
+def shares_blocks(run: Run, model) -> bool:
+    """Whether the cores of this machine share the blocks of a step: images, on one CPU of many."""
+    if run.block is None or run.place is not as_it_is or not cores.many((run, model)):
         return False
-    _, rows = eqx.filter_eval_shape(_batch, key, pairs, jnp.asarray(0), 1)
+    _, rows = eqx.filter_eval_shape(run.draw, Step(*jnp.zeros(2, jnp.int32)))
     return rows[0].ndim > 2
 
 
-def advance_on_cores(key, state: TrainState, pairs, *, count: int, batch: int, block: int,
-                     objective=FLOW_MATCHING):
-    """What `advance` computes, where each core of a CPU takes a share of the blocks of a step.
+class Dealt(eqx.Module):
+    """A step of a run in the pieces that `cores.advance` deals out."""
 
-    The losses and weights are those of `advance` to rounding: sums run in another order. Python
-    steps from one batch to the next, which costs half a millisecond; not under a trace.
-    """
-    draw = key, pairs, batch, block, cores()
-    state, losses = _packed(state), []
-    drawn = _first(state, draw)
-    blocks = sum(len(keys) for keys, _ in drawn)
-    with threads(len(drawn)) as together:
-        for _ in range(count):
-            sums = together(lambda share, s=state: _share(s, objective, share), drawn)
-            state, loss, drawn = _next(state, sums, blocks, draw)
-            losses.append(loss)
-    return _unpacked(state), jnp.asarray(np.stack(losses))    # jnp.stack would compile
+    run: Run
 
+    def blocks(self, state):
+        """The batch of the next step, in blocks: keys (count,), arrays (count, block, ...)."""
+        return in_blocks(*self.run.draw(state.step), self.run.block)
 
-class _Packed(eqx.Module):
-    """A pytree whose arrays are one vector a dtype: a call with 150 arrays takes a millisecond."""
+    def summed(self, state, keys, parts):
+        """Losses and gradients of some of the blocks, summed."""
+        return summed(self.run.objective, state, keys, parts)
 
-    vectors: dict[str, Array]
-    layout: "_Layout" = eqx.field(static=True)
-
-    def tree(self):
-        at, leaves = dict.fromkeys(self.vectors, 0), []
-        for dtype, shape in self.layout.shapes:
-            start = at[dtype]
-            at[dtype] += math.prod(shape)
-            leaves.append(self.vectors[dtype][start:at[dtype]].reshape(shape))
-        arrays = jax.tree.unflatten(self.layout.structure, leaves)
-        return eqx.combine(arrays, self.layout.rest)
-
-
-class _Layout:
-    """All of a pytree but the numbers; hashed once, since each call asks for it."""
-
-    def __init__(self, rest, shapes: tuple, structure):
-        self.rest, self.shapes, self.structure = rest, shapes, structure
-        leaves, outer = jax.tree.flatten(rest)
-        self._all = shapes, structure, outer, tuple(leaves)
-        self._hash = hash(self._all)
-
-    def __hash__(self):
-        return self._hash
-
-    def __eq__(self, other):
-        return self is other or (isinstance(other, _Layout) and self._all == other._all)
-
-
-def _pack(tree) -> _Packed:
-    arrays, rest = eqx.partition(tree, eqx.is_array)
-    leaves, structure = jax.tree.flatten(arrays)
-    flat = {}
-    for x in leaves:
-        flat.setdefault(str(x.dtype), []).append(x.ravel())
-    vectors = {dtype: jnp.concatenate(parts) for dtype, parts in flat.items()}
-    shapes = tuple((str(x.dtype), x.shape) for x in leaves)
-    return _Packed(vectors, _Layout(rest, shapes, structure))
-
-
-_packed = eqx.filter_jit(_pack)
-_unpacked = eqx.filter_jit(_Packed.tree)
-
-
-def _shares(count, draw):
-    """Step number `count` draws a batch, and deals its blocks out: (keys, rows) of each share."""
-    key, pairs, batch, block, shares = draw
-    blocks = _blocks(*_batch(key, pairs, count, batch), block)
-    shares = min(shares, len(blocks[0]))
-    return [jax.tree.map(lambda x, k=k: x[k::shares], blocks) for k in range(shares)]
+    def descend(self, state, value, grads):
+        """(state one step later, info) from the means over all blocks."""
+        return descend(state, value, grads)
 
 
 @eqx.filter_jit
-def _first(state, draw):
-    return _shares(state.tree().count, draw)
+def _advance(run, state, count):
+    arrays, static = eqx.partition(state, eqx.is_array)
 
+    def body(arrays, _):
+        state, info = take(run, eqx.combine(arrays, static))
+        del info["gradient_norm"]
+        return eqx.filter(state, eqx.is_array), info
 
-@eqx.filter_jit
-def _share(state, objective, share):
-    return _pack(_sum(state.tree().model, objective, *share))
-
-
-@eqx.filter_jit
-def _next(state, sums, blocks, draw):
-    """(state after the step, its loss, shares of the next one)."""
-    state = state.tree()
-    value, grads = jax.tree.map(lambda *parts: sum(parts) / blocks, *(s.tree() for s in sums))
-    state, info = _descend(state, value, grads)
-    return _pack(state), info["loss"], _shares(state.count, draw)
-
-
-def begin(model, *, steps: int, rate, ema=None, decay: float = 0.0) -> TrainState:
-    """The state before the first step of `fit`: AdamW with cosine decay, and an average."""
-    state = init(model, adam(decay, ema is not None))
-    *first, cosine, average = state.opt_state
-    rate = jnp.asarray(rate, jnp.float32)
-    cosine = cosine._replace(steps=jnp.asarray(steps, rate.dtype), rate=rate)
-    if ema is not None:
-        average = average._replace(ema=jnp.asarray(ema, jnp.float32))
-    return eqx.tree_at(lambda s: s.opt_state, state, (*first, cosine, average))
-
-
-def finished(state: TrainState):
-    """The model of a run begun with `begin`: its average where there is one."""
-    average = state.opt_state[-1]
-    if not isinstance(average, Average):
-        return state.model
-    # The average began at zero; what it lacks of a whole is ema ** k.
-    whole = 1 - average.ema ** average.k.astype(average.ema.dtype)
-    params = jax.tree.map(lambda m: m / whole.astype(m.dtype), average.weights)
-    return eqx.combine(params, eqx.partition(state.model, eqx.is_inexact_array)[1])
+    arrays, history = jax.lax.scan(body, arrays, length=count)
+    return eqx.combine(arrays, static), history

@@ -1,5 +1,9 @@
 """Flow matching finds the regression optimum, one step at a time or many models at once."""
 
+import functools
+import inspect
+from pathlib import Path
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -16,6 +20,7 @@ from otlab.learning import fit as training
 from otlab.learning import loop as steps
 from otlab.learning.fit import fit, fit_many, stack, unstack
 from otlab.learning.nets.mlp import Velocity
+from otlab.learning.optimiser import AdamW, Group
 
 
 def zero_field():
@@ -37,7 +42,8 @@ def test_oracle_affine_field_is_the_least_squares_solution(pairs, key):
     x_t = ((1 - t) * x0 + t * x1).reshape(-1, 2)
     rows = np.column_stack([x_t, np.ones(len(x_t))])
     W = np.linalg.lstsq(rows, np.tile(x1 - x0, (20, 1)), rcond=None)[0]
-    model = fit(key, zero_field(), pairs, steps=1_500, batch=256, rate=2e-2).model
+    model = fit(key, zero_field(), pairs, steps=1_500, batch=256, rate=2e-2,
+                objective=FlowMatching()).model
     np.testing.assert_allclose(model.A, W[:2].T, atol=0.06)
     np.testing.assert_allclose(model.b, W[2], atol=0.06)
 
@@ -57,7 +63,7 @@ def test_oracle_loss_of_a_still_field_is_the_mean_square_speed(pairs, key):
 def test_oracle_step_is_plain_gradient_descent(pairs, key):
     x0, x1 = pairs[0][:64], pairs[1][:64]
     state = steps.init(zero_field(), optax.sgd(0.1))
-    new, info = eqx.filter_jit(steps.step)(key, state, x0, x1)
+    new, info = eqx.filter_jit(steps.step)(key, state, x0, x1, objective=FlowMatching())
     # With v = 0 the gradient in b is -2 mean(x1 - x0), whatever the times.
     np.testing.assert_allclose(new.model.b, 0.2 * (x1 - x0).mean(0), rtol=1e-4)
     assert int(new.count) == 1 and info["gradient_norm"] > 0
@@ -69,7 +75,7 @@ def test_invariant_steps_of_adam_lower_the_loss(pairs, key):
     run = eqx.filter_jit(steps.step)
     losses = []
     for k in jax.random.split(key, 60):
-        state, info = run(k, state, pairs[0][:512], pairs[1][:512])
+        state, info = run(k, state, pairs[0][:512], pairs[1][:512], objective=FlowMatching())
         losses.append(float(info["loss"]))
     assert np.mean(losses[-10:]) < 0.8 * np.mean(losses[:5])
 
@@ -78,7 +84,7 @@ def test_invariant_many_models_train_as_each_would_alone(pairs, key):
     keys = jax.random.split(key, 2)
     models = [Velocity(2, width=8, depth=1, key=k) for k in keys]
     stacked = tuple(jnp.stack([x, x[::-1]]) for x in (pairs[0], pairs[1]))
-    settings = dict(steps=20, batch=32, rate=1e-2, ema=0.9)
+    settings = dict(steps=20, batch=32, rate=1e-2, ema=0.9, objective=FlowMatching())
     many = fit_many(keys, stack(models), stacked, **settings)
     assert many.losses.shape == (2, 20)
     for k, model in enumerate(unstack(many.model)):
@@ -93,8 +99,9 @@ def test_invariant_a_function_draws_the_pairs(pairs, key):
         rows = jax.random.randint(key, (32,), 0, 4_000)
         return pairs[0][rows], pairs[1][rows]
 
-    drawn = fit(key, zero_field(), draw, steps=20, batch=1, rate=1e-2)
-    held = fit(key, zero_field(), pairs, steps=20, batch=32, rate=1e-2)
+    settings = dict(steps=20, rate=1e-2, objective=FlowMatching())
+    drawn = fit(key, zero_field(), draw, batch=1, **settings)
+    held = fit(key, zero_field(), pairs, batch=32, **settings)
     np.testing.assert_allclose(drawn.losses, held.losses, rtol=1e-5)
 
 
@@ -118,7 +125,7 @@ def test_invariant_rates_compile_nothing(pairs, key):
 
 def test_invariant_average_is_corrected_for_its_start(pairs, key):
     start = Affine(jnp.eye(2), jnp.array([5.0, -3.0]))
-    settings = dict(steps=5, batch=8)
+    settings = dict(steps=5, batch=8, objective=FlowMatching())
     still = fit(key, start, pairs, rate=1e-9, ema=0.999, **settings).model
     np.testing.assert_allclose(still.b, start.b, rtol=1e-3)
     last = fit(key, start, pairs, rate=0.1, ema=0.0, **settings).model
@@ -182,20 +189,20 @@ def test_gradient_of_the_loss_matches_finite_differences(pairs, key, float64):
 
 def test_failure_sentences(pairs, key):
     x0, x1 = pairs
-    good = dict(steps=3, batch=8, rate=1e-2)
+    good = dict(steps=3, batch=8, rate=1e-2, objective=FlowMatching())
     for bad, sentence in [({"steps": 0}, "steps must"), ({"batch": -1}, "batch must"),
                           ({"rate": 0.0}, "rate must be a positive"), ({"ema": 1.0}, "ema must")]:
         with pytest.raises(ValueError, match=sentence):
             fit(key, zero_field(), pairs, **(good | bad))
-    with pytest.raises(ValueError, match="paired row by row.*partners"):
+    with pytest.raises(ValueError, match="belong together row by row.*7.*partners"):
         fit(key, zero_field(), (x0, x1[:7]), **good)
     with pytest.raises(ValueError, match="block=3 does not divide a batch of 8"):
         fit(key, zero_field(), pairs, **good, block=3)
-    with pytest.raises(ValueError, match="x1 holds NaN"):
+    with pytest.raises(ValueError, match="array 1 of source holds NaN"):
         fit(key, zero_field(), (x0, x1.at[3].set(jnp.nan)), **good)
     with pytest.raises(ValueError, match="2 of everything"):
         fit_many(jax.random.split(key), stack([zero_field()] * 3), (x0[None], x1[None]), **good)
-    with pytest.raises(ValueError, match="paired row by row"):
+    with pytest.raises(ValueError, match="belong together row by row"):
         fit_many(jax.random.split(key), stack([zero_field()] * 2),
                  (jnp.stack([x0, x0]), jnp.stack([x1[:7], x1[:7]])), **good)
     with pytest.raises(ValueError, match="at least one model"):
@@ -211,17 +218,122 @@ def test_failure_a_lost_loss_names_its_step_and_the_rate():
     assert training.Fit(None, losses[:2]).require_finite().losses.shape == (2,)
 
 
-def test_invariant_counted_pairs_see_the_number_of_the_step():
-    class Counting(eqx.Module):
-        counted = True
+class Numbered(eqx.Module):
+    """Rows of zeros, and of the number of the step and of the length of the run."""
 
-        def __call__(self, key, count):
-            return jnp.zeros((4, 2)), jnp.full((4, 2), count.astype(jnp.float32))
+    def __call__(self, key, *, step):
+        told = jnp.stack(step).astype(jnp.float32)
+        return jnp.zeros((4, 2)), jnp.broadcast_to(told, (4, 2))
 
-    def first_number(key, model, x0, x1):
-        return x1[0, 0] + 0 * model(jnp.zeros(()), x0[0]).sum()
 
+def by_step(key, model, x0, x1, step):
+    """1,000 times what the source was told of the step, plus what the objective was told."""
+    count, total = step
+    return (1_000 * x1[0, 0] + count.astype(jnp.float32)
+            + 0 * model(jnp.zeros(()), x0[0]).sum()), {"total": total, "of the source": x1[0, 1]}
+
+
+def test_invariant_source_and_objective_see_the_step_and_the_length_of_the_run():
     model = Velocity(2, 4, 1, key=jax.random.key(0))
-    losses = fit(jax.random.key(1), model, Counting(), steps=5, batch=4, rate=1e-3,
-                 objective=first_number).losses
-    np.testing.assert_allclose(losses, np.arange(5))
+    settings = dict(objective=by_step, steps=5, batch=4, rate=1e-3)
+    run = fit(jax.random.key(1), model, Numbered(), **settings)
+    np.testing.assert_allclose(run.losses, 1_001 * np.arange(5))
+    assert run.told["total"].tolist() == run.told["of the source"].tolist() == [5] * 5
+    many = fit_many(jax.random.split(jax.random.key(1)), stack([model] * 2), Numbered(), **settings)
+    np.testing.assert_allclose(many.losses, 1_001 * np.tile(np.arange(5), (2, 1)))
+
+
+def test_oracle_who_takes_a_step_is_read_from_the_signature():
+    def wide(key, **more):
+        return more
+
+    takers = [by_step, Numbered(), jax.jit(by_step), functools.partial(by_step, None),
+              lambda key, step=None: None]
+    assert all(steps.takes_step(f) for f in takers)
+    others = [wide, FlowMatching(), lambda key, *step: None, lambda step, /: None, max]
+    assert not any(steps.takes_step(f) for f in others)
+    assert steps.with_step(wide, 3)(1) == {}
+    assert steps.with_step(lambda key, step: (key, step), 3)(1) == (1, 3)
+    assert steps.with_step(lambda key, step=7: step, None)(1) == 7
+
+
+def test_oracle_each_model_has_its_own_numbers(pairs, key):
+    """Learning rate, decay, epsilon, betas and average: one a model, as each would alone."""
+    keys = jax.random.split(key, 3)
+    models = [Affine(jax.random.normal(k, (2, 2)), jnp.ones(2)) for k in keys]
+    x = tuple(jnp.stack([z[:200]] * 3) for z in pairs)
+    settings = dict(steps=8, batch=16, objective=FlowMatching())
+    own = dict(rate=np.array([0.01, 0.1, 0.3]), decay=np.array([0.0, 0.5, 1.0]),
+               epsilon=np.array([1e-8, 1e-2, 1.0]), ema=np.array([0.0, 0.5, 0.9]))
+    first, second = np.array([0.9, 0.5, 0.0]), np.array([0.999, 0.9, 0.5])
+    spared = np.array([0.0, 0.5, 1.0])
+
+    def groups(decay):
+        def group(path, tensor):
+            assert tensor.shape == ((2, 2) if path == ".A" else (2,))
+            return Group(decay=decay) if path == ".b" else Group()
+        return group
+
+    many = fit_many(keys, stack(models), x, **settings, **own, betas=(first, second),
+                    groups=groups(spared))
+    for k, model in enumerate(unstack(many.model)):
+        alone = fit(keys[k], models[k], (x[0][k], x[1][k]), **settings,
+                    **{name: float(v[k]) for name, v in own.items()},
+                    betas=(float(first[k]), float(second[k])), groups=groups(float(spared[k])))
+        np.testing.assert_allclose(many.losses[k], alone.losses, rtol=1e-4)
+        np.testing.assert_allclose(model.A, alone.model.A, rtol=1e-3, atol=1e-5)
+        np.testing.assert_allclose(model.b, alone.model.b, rtol=1e-3, atol=1e-5)
+
+
+def test_invariant_numbers_and_groups_compile_nothing(pairs, key):
+    traces = []
+
+    class Noted(LinearPath):
+        def __call__(self, t, x0, x1):
+            traces.append(1)
+            return super().__call__(t, x0, x1)
+
+    def run(scale):
+        fit(key, zero_field(), pairs, objective=objective, steps=3, batch=8, rate=0.1 * scale,
+            ema=0.5 * scale, decay=0.1 * scale, epsilon=1e-8 * scale, betas=(0.9 * scale, 0.5),
+            groups=lambda path, leaf: Group(rate=scale) if path == ".b" else Group())
+        many = dict(objective=objective, steps=3, batch=8)
+        fit_many(jax.random.split(key), stack([zero_field()] * 2),
+                 tuple(jnp.stack([x, x]) for x in pairs), rate=[0.1, 0.2 * scale], **many)
+        return len(traces)
+
+    objective = FlowMatching(Noted())
+    count = run(1.0)
+    assert run(0.9) == count > 0
+
+
+def test_invariant_the_way_of_a_batch_is_short_and_never_goes_up(pairs, key):
+    """From the call to the objective and to the optimiser: eight places, deeper at each."""
+    seen = []
+
+    def ours():
+        here = [frame for frame in inspect.stack() if "otlab/learning" in frame.filename]
+        return [(Path(f.filename).stem, f.function) for f in reversed(here)]
+
+    def objective(key, model, x0, x1):
+        seen.append(ours())
+        return FlowMatching()(key, model, x0, x1)
+
+    class Watched(AdamW):
+        def update(self, gradient, moments, params, *, step):
+            seen.append(ours())
+            return super().update(gradient, moments, params, step=step)
+
+    def source(key):
+        seen.append(ours())
+        return pairs
+
+    floors = ["fit", "loop", "optimiser"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("otlab.learning.fit.AdamW", Watched)
+        fit(key, zero_field(), source, objective=objective, steps=2, batch=8, rate=0.1)
+    assert {way[-1][1] for way in seen} == {"draw", "value", "descend"}
+    for way in seen:
+        assert way[0] == ("fit", "fit") and len(way) <= 8, way
+        heights = [floors.index(module) for module, _ in way]
+        assert heights == sorted(heights), way

@@ -1,184 +1,113 @@
-"""Steps whose blocks the cores share: those of the compiled loop, wherever they run."""
+"""One step of the loop: what moves, what stays, what is counted, what is told."""
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
-from independent_pairs import Independent
 
-from otlab.flows.objectives import FlowMatching
-from otlab.flows.paths import LinearPath
-from otlab.learning import checkpointing as runs
-from otlab.learning import loop as steps
-from otlab.learning.fit import fit
-from otlab.learning.nets.mlp import Velocity
-from otlab.learning.nets.unet import UNet
+from otlab.learning.loop import Run, Step, advance, descend, finished, init, step
+from otlab.learning.optimiser import AdamW
 
 
-@pytest.fixture(params=[2, 3])
-def cores(request, monkeypatch):
-    """As on a CPU of that many cores; steps done on them are counted in `.steps`."""
-    class Seen:
-        steps = 0
+class Model(eqx.Module):
+    """Weights, a whole number and a word."""
 
-    def counted(*args, count, **more):
-        Seen.steps += count
-        return advance(*args, count=count, **more)
-
-    advance = steps.advance_on_cores
-    monkeypatch.setattr(steps, "cores", lambda: request.param)
-    monkeypatch.setattr("otlab.learning.fit.advance_on_cores", counted)
-    monkeypatch.setattr("otlab.learning.checkpointing.train.advance_on_cores", counted)
-    return Seen
+    w: jax.Array
+    k: jax.Array
+    name: str = "word"
 
 
-class Scaled(eqx.Module):
-    """v = a x + b t of one image, and a name that is no number."""
-
-    a: jax.Array
-    b: jax.Array
-    name: str = "scaled"
-
-    def __call__(self, t, x, label=None):
-        more = 0.0 if label is None else label.astype(x.dtype)
-        return self.a * x + self.b * t + more * self.b[0]
+def begun(optimizer, **more):
+    return init(Model(jnp.arange(3.0), jnp.arange(2)), optimizer, **more)
 
 
-def problem():
-    """Key, model and images of two labels."""
-    key = jax.random.key(3)
-    images = jax.random.normal(key, (20, 4, 4)) + 1
-    return key, Scaled(jnp.ones((4, 4)), jnp.zeros(4)), images, jnp.arange(20) % 2
+def gradient(model):
+    return eqx.filter_grad(lambda m: jnp.sum(m.w**2))(model)
 
 
-class Counting(eqx.Module):
-    """A schedule: noise shrinks with the number of the step."""
-
-    pairs: Independent
-    counted = True
-
-    def __call__(self, key, count):
-        x0, x1 = self.pairs(key)
-        return x0 / (1 + count.astype(x0.dtype)), x1
+def down(state):
+    return descend(state, (jnp.zeros(()), {}), gradient(state.model))
 
 
-def fits(**more):
-    """The same run on the cores of the fixture, pairs drawn in three ways."""
-    key, model, images, labels = problem()
-    settings = dict(steps=7, batch=16, rate=1e-2, block=2, **more)
-    return [fit(key, model, pairs, **settings) for pairs in (
-        Independent(images, 16), Independent(images, 16, labels, drop=0.3),
-        Counting(Independent(images, 16)), (images, images[::-1]))]
+def test_oracle_plain_descent_moves_the_weights_against_their_gradient():
+    state = begun(optax.sgd(0.25))
+    new, info = eqx.filter_jit(down)(state)
+    np.testing.assert_allclose(new.model.w, [0.0, 0.5, 1.0])
+    assert float(info["gradient_norm"]) == pytest.approx(np.sqrt(20))
 
 
-@pytest.fixture(scope="module", params=[{}, {"ema": 0.9, "decay": 0.1}], ids=["adam", "averaged"])
-def alone(request):
-    """Settings, and the runs that a CPU of one core makes of them."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(steps, "cores", lambda: 1)
-        return request.param, fits(**request.param)
+@pytest.mark.parametrize("optimizer", [optax.adam(0.1), optax.adamw(0.1)], ids=["adam", "adamw"])
+def test_oracle_steps_are_those_of_optax_alone(optimizer):
+    state, w = begun(optimizer), jnp.arange(3.0)
+    memory = optimizer.init(w)
+    for k in range(3):
+        state, _ = down(state)
+        with jax.numpy_dtype_promotion("standard"):
+            move, memory = optimizer.update(2 * w, memory, w)
+        w = w + move
+        assert int(state.count) == k + 1
+        np.testing.assert_allclose(state.model.w, w, rtol=1e-6, atol=1e-7)
 
 
-def test_oracle_weights_and_losses_are_those_of_the_compiled_loop(alone, cores):
-    settings, expected = alone
-    for ours, theirs in zip(fits(**settings), expected, strict=True):
-        np.testing.assert_allclose(ours.losses, theirs.losses, rtol=1e-5)
-        np.testing.assert_allclose(ours.model.a, theirs.model.a, atol=1e-5)
-        np.testing.assert_allclose(ours.model.b, theirs.model.b, atol=1e-5)
-        assert ours.model.name == "scaled" and len(set(np.asarray(ours.losses))) == 7
-    assert cores.steps == 4 * 7
+def test_oracle_the_average_of_any_optimiser_is_that_of_optax():
+    state, kept = begun(optax.sgd(0.1), ema=0.7), optax.ema(0.7, debias=True)
+    memory = kept.init(state.model.w)
+    for _ in range(4):
+        state, _ = down(state)
+        with jax.numpy_dtype_promotion("standard"):
+            mean, memory = kept.update(state.model.w, memory)
+    np.testing.assert_allclose(finished(state).w, mean, rtol=1e-5)
+    assert np.abs(mean - state.model.w).max() > 0.1
 
 
-def test_oracle_a_unet_takes_the_steps_of_the_compiled_loop(monkeypatch):
-    key = jax.random.key(0)
-    net = UNet((4, 4), (4, 8), classes=2, key=key)
-    _, _, images, labels = problem()
-    pairs = Independent(images, 8, labels)
-    results = []
-    for count in (1, 2):
-        monkeypatch.setattr(steps, "cores", lambda count=count: count)
-        results.append(fit(key, net, pairs, steps=3, batch=8, rate=1e-3, block=2))
-    one, two = results
-    np.testing.assert_allclose(one.losses, two.losses, rtol=1e-4)
-    # The first steps of Adam turn rounding of slopes near zero into whole steps of 1e-3.
-    apart = [jnp.abs(a - b).mean() for a, b in zip(
-        jax.tree.leaves(one.model), jax.tree.leaves(two.model), strict=True)]
-    assert np.median(apart) < 1e-6 and max(apart) < 1e-4
+def test_invariant_what_is_no_weight_stays():
+    new = down(begun(optax.adam(0.1), steps=7))[0]
+    assert new.model.name == "word" and new.model.w.dtype == jnp.float32
+    np.testing.assert_array_equal(new.model.k, jnp.arange(2))
+    assert [int(n) for n in new.step] == [1, 7]
 
 
-def test_invariant_batches_of_another_size_than_batch(cores):
-    """A function of a key may draw any number of rows; `batch` then is not read."""
-    key, model, images, _ = problem()
-    big, small = (fit(key, model, Independent(images, 16), steps=3, batch=batch, rate=1e-2,
-                      block=4) for batch in (16, 2))
-    np.testing.assert_array_equal(big.losses, small.losses)
-    assert cores.steps == 6
+def test_oracle_the_fraction_of_a_run_is_zero_where_its_length_is_not_known():
+    assert float(Step(jnp.asarray(3), jnp.asarray(12)).fraction) == 0.25
+    assert float(Step(jnp.asarray(3), jnp.asarray(0)).fraction) == 0
+    model = Model(jnp.ones(3), jnp.arange(2))
+    endless, long = (init(model, AdamW(model, rate=0.1), steps=steps) for steps in (0, 1))
+    np.testing.assert_array_equal(down(endless)[0].model.w, down(long)[0].model.w)
 
 
-def test_invariant_a_second_run_compiles_nothing(cores):
-    traces = []
-
-    class Noted(LinearPath):
-        def __call__(self, t, x0, x1):
-            traces.append(1)
-            return super().__call__(t, x0, x1)
-
-    key, model, images, _ = problem()
-    objective, counts = FlowMatching(Noted()), []
-    for rate in (1e-2, 2e-2):
-        fit(key, model, Independent(images, 16), steps=3, batch=16, rate=rate, block=2,
-            objective=objective)
-        counts.append(len(traces))
-    assert counts[0] == counts[1] > 0
+def told(key, model, x):
+    """Half the mean square of x - w, its largest entry, and how many rows are positive."""
+    gap = x - model.w
+    return jnp.mean(jnp.sum(gap**2, axis=1)) / 2, {"largest": jnp.max(x), "rows": jnp.sum(x > 0)}
 
 
-def test_invariant_points_whole_batches_and_traces_stay_in_one_program(cores):
-    key, model, images, _ = problem()
-    points = jnp.ones((20, 3))
-    fit(key, Velocity(3, 4, 1, key=key), (points, points), steps=2, batch=8, rate=1e-2, block=4)
-    fit(key, model, Independent(images, 16), steps=2, batch=16, rate=1e-2)
-    jax.jit(lambda key: fit(key, model, Independent(images, 16), steps=2, batch=16, rate=1e-2,
-                            block=4).losses)(key)
-    assert cores.steps == 0
+def test_oracle_what_an_objective_tells_is_kept_for_every_step(key):
+    state, x = begun(optax.sgd(0.1)), jax.random.normal(key, (40, 3))
+    new, info = step(key, state, x, objective=told)
+    np.testing.assert_allclose(new.model.w, state.model.w + 0.1 * (x - state.model.w).mean(0),
+                               rtol=1e-5)
+    assert info["largest"] == x.max() and info["rows"] == (x > 0).sum()
+    _, blocks = step(key, state, x, objective=told, block=10)          # means over the blocks
+    np.testing.assert_allclose(blocks["rows"], info["rows"] / 4)
+    np.testing.assert_allclose(blocks["loss"], info["loss"], rtol=1e-5)
+
+    run = Run(key, (x,), told, batch=8)
+    _, history = advance(run, state, 5)
+    assert {k: v.shape for k, v in history.items()} == dict.fromkeys(
+        ("loss", "largest", "rows"), (5,))
+    for k in range(5):
+        rows = run.draw(Step(jnp.asarray(k), jnp.asarray(5)))[1][0]
+        assert history["largest"][k] == rows.max() and history["rows"][k] == (rows > 0).sum()
+    assert len({float(v) for v in history["largest"]}) > 1
 
 
-def test_invariant_an_interrupted_run_ends_with_the_weights_of_an_unbroken_one(cores, tmp_path):
-    key, model, images, _ = problem()
-    settings = dict(steps=9, batch=16, rate=1e-2, ema=0.9, block=2, every=3)
-    pairs = Independent(images, 16)
-
-    class Cut(Exception):
-        pass
-
-    def cut(done, loss):
-        if done == 6:
-            raise Cut
-
-    unbroken = runs.train(key, model, pairs, **settings)
-    with pytest.raises(Cut):
-        runs.train(key, model, pairs, **settings, folder=tmp_path, report=cut)
-    assert cores.steps == 9 + 6
-    resumed = runs.train(key, model, pairs, **settings, folder=tmp_path)
-    assert cores.steps == 9 + 6 + 3
-    np.testing.assert_array_equal(resumed.losses, unbroken.losses)
-    np.testing.assert_array_equal(resumed.model.a, unbroken.model.a)
-
-
-def test_invariant_counters_of_any_size_survive_the_packing():
-    """Step numbers are integers: one vector of floats would lose those above 2 to the 24."""
-    _, model, _, _ = problem()
-    state = steps.begin(model, steps=5, rate=1e-2, ema=0.5)
-    state = eqx.tree_at(lambda s: s.count, state, jnp.asarray(2**24 + 1, jnp.int32))
-    back = steps._unpacked(steps._packed(state))
-    assert jax.tree.structure(back) == jax.tree.structure(state)
-    for a, b in zip(jax.tree.leaves(eqx.filter(back, eqx.is_array)),
-                    jax.tree.leaves(eqx.filter(state, eqx.is_array)), strict=True):
-        assert a.dtype == b.dtype
-        np.testing.assert_array_equal(a, b)
-
-
-def test_failure_a_block_that_does_not_divide_the_batch(cores):
-    key, model, images, _ = problem()
-    with pytest.raises(ValueError, match="block=3 does not divide a batch of 16 rows"):
-        fit(key, model, Independent(images, 16), steps=2, batch=16, rate=1e-2, block=3)
+def test_failure_gradient_of_another_model():
+    state = begun(optax.sgd(0.1))
+    other = eqx.filter_grad(lambda w: jnp.sum(w**2))(jnp.ones(3))
+    with pytest.raises(ValueError):
+        descend(state, (0.0, {}), other)
+    own = begun(AdamW(state.model, rate=0.1), steps=2)
+    with pytest.raises(ValueError):
+        descend(own, (0.0, {}), other)

@@ -4,9 +4,11 @@ from pathlib import Path
 
 import jax
 
+from otlab.flows.objectives import FlowMatching
 from otlab.learning.nets.mlp import Velocity
 
-SETTINGS = dict(steps=50, batch=16, rate=1e-2, ema=0.9, decay=1e-3, every=10)
+SETTINGS = dict(steps=50, batch=16, rate=1e-2, ema=0.9, decay=1e-3, every=10,
+                objective=FlowMatching())
 # The first lines of a source that runs elsewhere.
 IMPORT = f"""
 import sys

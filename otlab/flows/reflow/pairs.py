@@ -7,6 +7,7 @@ from jaxtyping import Array, Float
 
 from otlab.core.inputs import check_pair, known, number, positive_int
 from otlab.flows.sampling import sample
+from otlab.learning.loop import Step
 
 
 def generated_pairs(key, model, n: int, shape: tuple[int, ...], *, steps: int, method="euler"):
@@ -62,7 +63,6 @@ class Mixture(eqx.Module):
     share: Float[Array, ""]
     anneal: Float[Array, ""]
     batch: int = eqx.field(static=True)
-    counted = True  # `training.fit` gives the number of the step beside the key
 
     def __init__(self, generated, inverted=None, *, share=0.0, batch: int, anneal=0):
         check_pair(*generated)
@@ -87,8 +87,8 @@ class Mixture(eqx.Module):
         left = 1 - jnp.asarray(count).astype(jnp.float32) / jnp.maximum(self.anneal, 1)
         return jnp.where(self.anneal > 0, jnp.maximum(left, 0), 0)
 
-    def __call__(self, key, count=0):
-        """(x0, x1), shape (batch, ...) each."""
+    def __call__(self, key, *, step: Step | None = None):
+        """(x0, x1), shape (batch, ...) each. step: where the run is; None is its first step."""
         key_kind, key_generated, key_inverted, key_noise = jax.random.split(key, 4)
         from_data = jax.random.uniform(key_kind, (self.batch,)) < self.share
         ends = []
@@ -97,4 +97,4 @@ class Mixture(eqx.Module):
         for made, real in zip(self.generated, self.inverted, strict=True):
             which = from_data.reshape(-1, *[1] * (made.ndim - 1))
             ends.append(jnp.where(which, real[rows[1]], made[rows[0]]))
-        return blur_noise(key_noise, ends[0], self.beta(count)), ends[1]
+        return blur_noise(key_noise, ends[0], self.beta(0 if step is None else step.count)), ends[1]

@@ -12,6 +12,7 @@ from otlab.flows.objectives import FlowMatching, uniform
 from otlab.flows.reflow.pairs import Mixture
 from otlab.flows.reflow.times import SigmoidGrid
 from otlab.flows.sampling import EVALUATIONS, METHODS, euler
+from otlab.learning.loop import with_step
 from otlab.learning.nets.mlp import Velocity, time_embedding
 
 
@@ -82,11 +83,11 @@ class WithDropout(eqx.Module):
     objective: Callable
     rate: Float[Array, ""]
 
-    def __call__(self, key, model, x0, x1) -> Float[Array, ""]:
+    def __call__(self, key, model, x0, x1, *, step=None) -> Float[Array, ""]:
         """The loss; `model` is an unconditional `Velocity`."""
         key_loss, key_units = jax.random.split(key)
-        return self.objective(key_loss, Dropped(model, self.rate), x0, x1,
-                              jax.random.split(key_units, len(x0)))
+        return with_step(self.objective, step)(key_loss, Dropped(model, self.rate), x0, x1,
+                                               jax.random.split(key_units, len(x0)))
 
 
 class FinalEuler(eqx.Module):
@@ -130,14 +131,14 @@ class Recipe(eqx.Module):
 
     @property
     def objective(self):
-        """What `training.fit(objective=)` takes."""
+        """What `learning.fit.fit(objective=)` takes."""
         loss = FlowMatching(times=self.times, weight=self.weight, feature=self.feature)
         return WithDropout(loss, jnp.asarray(self.dropout, jnp.float32)) if self.dropout else loss
 
     def training(self, generated, inverted=None, *, batch: int) -> dict:
-        """What `training.fit` takes by name besides steps and rate: pairs, batch, objective."""
+        """What `fit.fit` takes by name besides steps and rate: source, batch, objective."""
         pairs = Mixture(generated, inverted, share=self.share, batch=batch, anneal=self.anneal)
-        return {"pairs": pairs, "batch": batch, "objective": self.objective}
+        return {"source": pairs, "batch": batch, "objective": self.objective}
 
     def sampling(self, evaluations: int) -> dict:
         """Arguments of `sampling.sample` that spend exactly this many evaluations of v.

@@ -10,6 +10,7 @@ from jaxtyping import Array, Float, Int
 from otlab.core.blocks import in_blocks
 from otlab.core.inputs import positive_int
 from otlab.flows.sampling import METHODS
+from otlab.learning.loop import with_step
 
 
 class Mixed(eqx.Module):
@@ -59,11 +60,12 @@ class LabelDropout(eqx.Module):
     classes: int = eqx.field(static=True)
     share: float = 0.1
 
-    def __call__(self, key, model, x0, x1, labels) -> Float[Array, ""]:
+    def __call__(self, key, model, x0, x1, labels, *, step=None) -> Float[Array, ""]:
         """The objective, with some labels replaced."""
         key_drop, key = jax.random.split(key)
         hidden = jax.random.bernoulli(key_drop, self.share, jnp.shape(labels))
-        return self.objective(key, model, x0, x1, jnp.where(hidden, self.classes, labels))
+        shown = jnp.where(hidden, self.classes, labels)
+        return with_step(self.objective, step)(key, model, x0, x1, shown)
 
 
 def odds(t):

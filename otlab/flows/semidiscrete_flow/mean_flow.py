@@ -79,7 +79,7 @@ class Adaptive(eqx.Module):
 class MeanFlow(eqx.Module):
     r"""Mean over pairs of w |u(t, r, x_t) - sg[v_t + (r - t) d/dt u(t, r, x_t)]|^2.
 
-    An objective of `training.fit`. d/dt is the derivative along the pair's path, of which x moves
+    An objective of `fit.fit`. d/dt is the derivative along the pair's path, of which x moves
     with v_t and r stands: one forward derivative (a jvp along (1, 0, v_t)); sg stops gradients.
     The identity u = v + (r - t) du/dt comes from differentiating (r - t) u = int_t^r v in t. At
     r = t it is plain flow matching.

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 KEPT = 2
@@ -33,10 +32,11 @@ class Checkpoints:
         with self._manager():        # says at once when orbax is missing
             pass
 
-    def newest(self, like):
-        """(state, losses) of the newest whole checkpoint, placed as `like`; or None.
+    def newest(self, like, told):
+        """(state, history) of the newest whole checkpoint, the state placed as `like`; or None.
 
         like: a state with the arrays' shapes, dtypes and shardings.
+        told: function () -> {name: shape and dtype} of what history holds of one step.
 
         Raises:
             ValueError: when the folder holds a run with other settings.
@@ -50,12 +50,14 @@ class Checkpoints:
                   for x in jax.tree.leaves(arrays)]
         failures = {}
         with self._manager() as manager:
+            of_a_step = told() if manager.all_steps() else {}
             for step in sorted(manager.all_steps(), reverse=True):
                 try:
                     found = manager.restore(step, args=args.Composite(settings=args.JsonRestore()))
                     self._refuse_others(found.settings)
-                    losses = jax.ShapeDtypeStruct((step,), jnp.float32)
-                    tree = {"state": _named(wanted), "losses": losses}
+                    history = {name: jax.ShapeDtypeStruct((step, *x.shape), x.dtype)
+                               for name, x in of_a_step.items()}
+                    tree = {"state": _named(wanted), "history": history}
                     tree = manager.restore(step, args=args.Composite(
                         run=args.StandardRestore(tree))).run
                 except OtherSettings:
@@ -65,7 +67,7 @@ class Checkpoints:
                     continue
                 leaves = [tree["state"][name] for name in _named(wanted)]
                 arrays = jax.tree.unflatten(jax.tree.structure(arrays), leaves)
-                return eqx.combine(arrays, static), np.asarray(tree["losses"])
+                return eqx.combine(arrays, static), jax.tree.map(np.asarray, tree["history"])
         if failures:
             step, error = max(failures.items())
             raise RuntimeError(f"{self.folder.name} holds checkpoints of steps "
@@ -73,15 +75,16 @@ class Checkpoints:
                                f"{str(error)[:200]}). Delete the folder to start anew.")
         return None
 
-    def save(self, state, losses):
-        """Write the state after step len(losses), and forget all but the last two."""
+    def save(self, state, history: dict):
+        """Write the state after the last step of history["loss"]; forget all but the last two."""
         args = _orbax().args
         leaves = jax.tree.leaves(eqx.filter(state, eqx.is_array))
-        tree = {"state": _named(leaves), "losses": np.asarray(losses, np.float32)}
+        tree = {"state": _named(leaves), "history": history}
+        step = len(history["loss"])
         with self._manager() as manager:
-            if len(losses) in manager.all_steps():         # a damaged one, passed over
-                manager.delete(len(losses))
-            manager.save(len(losses), args=args.Composite(
+            if step in manager.all_steps():                # a damaged one, passed over
+                manager.delete(step)
+            manager.save(step, args=args.Composite(
                 run=args.StandardSave(tree), settings=args.JsonSave(self.settings)))
 
     def _refuse_others(self, found: dict):

@@ -1,4 +1,4 @@
-"""The loop of `training.fit` in pieces: checkpoints between them, batches over every device."""
+"""The loop of `fit.fit` in pieces: checkpoints between them, batches over every device."""
 
 import contextlib
 from collections.abc import Callable
@@ -13,25 +13,20 @@ from otlab.core.inputs import positive_int
 from otlab.learning.checkpointing.checkpoints import Checkpoints
 from otlab.learning.checkpointing.fingerprint import describe, digest, shapes
 from otlab.learning.checkpointing.lock import alone
-from otlab.learning.fit import Fit, check_pairs, check_settings
-from otlab.learning.loop import (
-    FLOW_MATCHING,
-    advance,
-    advance_on_cores,
-    begin,
-    finished,
-    shares_blocks,
-)
+from otlab.learning.fit import Fit, check_source
+from otlab.learning.loop import Run, Step, advance, finished, init, take
+from otlab.learning.optimiser import AdamW, cosine, grouped, single
 
 
-def train(key, model, pairs, *, steps: int, batch: int, rate, ema=None, objective=FLOW_MATCHING,
-          decay: float = 0.0, block: int | None = None, folder=None, every: int = 1_000,
-          mesh: Mesh | None = None, report: Callable[[int, float], None] | None = None) -> Fit:
-    """Train as `training.fit` does, in compiled pieces of `every` steps; the weights are the same.
+def train(key, model, source, *, objective, steps: int, batch: int, rate, decay=0.0, epsilon=1e-8,
+          betas=(0.9, 0.999), groups=None, schedule=cosine, ema=None, block: int | None = None,
+          folder=None, every: int = 1_000, mesh: Mesh | None = None,
+          report: Callable[[int, float], None] | None = None) -> Fit:
+    """Train as `fit.fit` does, in compiled pieces of `every` steps; the weights are the same.
 
     Args:
-        key, model, pairs, steps, batch, rate, ema, objective, decay, block: as in
-            `training.fit`; with a mesh its devices share each block.
+        key, model, source, objective, steps, batch, rate, decay, epsilon, betas, groups, schedule,
+            ema, block: as in `fit.fit`; with a mesh its devices share each block.
         folder: None, or where the run keeps its last two checkpoints, one after each piece. A
             run that was cut off goes on from the newest whole one, and so loses at most one
             piece; a finished one is read back. One process at a time: a second is refused.
@@ -39,12 +34,12 @@ def train(key, model, pairs, *, steps: int, batch: int, rate, ema=None, objectiv
             Needs orbax, the extra `train`.
         every: steps of a piece; may change between sittings, as nothing else may.
         mesh: None, or `core.devices.mesh()`: the rows of each batch are laid out over its
-            devices, the model and the pairs are copied to all. Sums then run in another order,
+            devices, the model and the source are copied to all. Sums then run in another order,
             so weights agree with those of one device to rounding only.
         report: None, or called after each piece with the steps done and the mean loss of it.
 
     Returns:
-        Fit(model, losses), the losses of all sittings.
+        Fit(model, losses, told), of all sittings.
 
     Raises:
         ValueError: as `fit`; when the rows of a batch do not divide over the mesh; when the
@@ -54,44 +49,58 @@ def train(key, model, pairs, *, steps: int, batch: int, rate, ema=None, objectiv
             folder.
         ImportError: for a folder without orbax.
     """
-    steps, batch, rate, ema = check_settings(steps, batch, rate, ema)
-    every, pairs = positive_int("every", every), check_pairs(pairs)
+    steps, every = positive_int("steps", steps), positive_int("every", every)
+    source, batch = check_source(source), positive_int("batch", batch)
+    optimizer = AdamW(model, rate=rate, decay=decay, epsilon=epsilon, betas=betas, groups=groups,
+                      schedule=schedule)
+    ema = None if ema is None else jax.numpy.asarray(single("ema", ema, None), "float32")
     checkpoints = None
     if folder is not None:
         checkpoints = Checkpoints(folder, {
             "model": shapes(model), "first weights": digest(model), "key": describe(key),
-            "pairs": describe(pairs), "steps": steps, "batch": batch, "rate": describe(rate),
-            "ema": describe(ema), "decay": describe(float(decay)),
-            "objective": describe(objective), "block": block})
-    state, losses = begin(model, steps=steps, rate=rate, ema=ema, decay=decay), np.zeros(0)
-    place = as_it_is
+            "source": describe(source), "steps": steps, "batch": batch, "ema": describe(ema),
+            "objective": describe(objective), "block": block, "schedule": describe(schedule),
+            **{name: describe(np.float32(x)) for name, x in {
+                "rate": rate, "decay": decay, "epsilon": epsilon, "beta_1": betas[0],
+                "beta_2": betas[1]}.items()},
+            "groups": None if groups is None else describe(grouped(model, groups))})
+    run = Run(key, source, objective, batch, block)
+    state, history = init(model, optimizer, steps=steps, ema=ema), {}
     if mesh is not None:
-        _check_rows(key, pairs, batch, mesh)
-        place = OverDevices(mesh)
-        key, state, pairs = _copied((key, state, pairs), mesh)
-    on_cores = mesh is None and shares_blocks(key, state, pairs, block)
+        _check_rows(run, mesh)
+        run = eqx.tree_at(lambda run: run.place, run, OverDevices(mesh))
+        run, state = _copied((run, state), mesh)
     with _held(checkpoints):
         if checkpoints:
-            state, losses = checkpoints.newest(state) or (state, losses)
-        while len(losses) < steps:
-            count = min(every, steps - len(losses))
-            if on_cores:
-                state, new = advance_on_cores(key, state, pairs, count=count, batch=batch,
-                                              block=block, objective=objective)
-            else:
-                state, new = _piece(key, state, pairs, count, batch, objective, place, block)
-            new = np.asarray(new)
-            if not np.isfinite(new).all():
-                first = len(losses) + int(np.argmax(~np.isfinite(new)))
-                raise RuntimeError(f"train lost its loss (not finite) at step {first} of {steps}; "
-                                   "lower rate (try a tenth) or look at the pairs for huge values. "
-                                   "The checkpoints, if any, end before that step.")
-            losses = np.concatenate([losses, new]).astype(new.dtype)
+            state, history = checkpoints.newest(state, lambda: _told(run, state)) or (state, {})
+        done = len(history.get("loss", ()))
+        while done < steps:
+            state, new = advance(run, state, min(every, steps - done))
+            history = _joined(history, new, done, steps)
+            mean, done = float(history["loss"][done:].mean()), len(history["loss"])
             if checkpoints:
-                checkpoints.save(state, losses)
+                checkpoints.save(state, history)
             if report:
-                report(len(losses), float(new.mean()))
-    return Fit(_finished(state), jax.numpy.asarray(losses))
+                report(done, mean)
+    history = jax.tree.map(jax.numpy.asarray, history)
+    return Fit(_finished(state), history.pop("loss"), history)
+
+
+def _joined(history: dict, new: dict, done: int, steps: int) -> dict:
+    """The numbers of all steps so far, or RuntimeError when a loss is lost."""
+    new = {name: np.asarray(x) for name, x in new.items()}
+    lost = ~np.isfinite(new["loss"])
+    if lost.any():
+        raise RuntimeError(f"train lost its loss (not finite) at step {done + int(lost.argmax())} "
+                           f"of {steps}; lower rate (try a tenth) or look at the source for huge "
+                           "values. The checkpoints, if any, end before that step.")
+    return {name: np.concatenate([history[name], x]) if done else x for name, x in new.items()}
+
+
+def _told(run, state) -> dict:
+    """Shape and dtype of what one step tells, by name."""
+    info = eqx.filter_eval_shape(take, run, state)[1]
+    return {name: x for name, x in info.items() if name != "gradient_norm"}
 
 
 def _held(checkpoints):
@@ -99,11 +108,6 @@ def _held(checkpoints):
     if checkpoints and jax.process_index() == 0:
         return alone(checkpoints.folder)
     return contextlib.nullcontext()
-
-
-def as_it_is(rows):
-    """A batch stays where it was made."""
-    return rows
 
 
 class OverDevices(eqx.Module):
@@ -117,12 +121,6 @@ class OverDevices(eqx.Module):
         return jax.tree.map(lambda x: jax.lax.with_sharding_constraint(x, split), rows)
 
 
-@eqx.filter_jit
-def _piece(key, state, pairs, count, batch, objective, place, block=None):
-    return advance(key, state, pairs, count=count, batch=batch, objective=objective, place=place,
-                   block=block)
-
-
 _finished = eqx.filter_jit(finished)
 
 
@@ -132,9 +130,9 @@ def _copied(tree, mesh):
     return eqx.combine(devices.replicate(arrays, mesh), static)
 
 
-def _check_rows(key, pairs, batch, mesh):
+def _check_rows(run, mesh):
     size = mesh.shape[devices.AXIS]
-    rows = len(eqx.filter_eval_shape(pairs, key)[0]) if callable(pairs) else batch
+    rows = len(eqx.filter_eval_shape(run.draw, Step(*np.zeros(2, np.int32)))[1][0])
     if rows % size:
         raise ValueError(f"a batch of {rows} rows does not divide over {size} devices; take "
                          f"{rows // size * size or size} or {-(-rows // size) * size}.")

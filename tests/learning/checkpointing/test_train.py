@@ -21,6 +21,7 @@ from otlab.learning import checkpointing as runs
 from otlab.learning import fit as training
 from otlab.learning.checkpointing import checkpoints, lock
 from otlab.learning.nets.mlp import Velocity
+from otlab.learning.optimiser import Group
 
 
 def arrays(tree):
@@ -198,9 +199,13 @@ def test_failure_nothing_readable_is_said_and_nothing_is_overwritten(interrupted
 @pytest.mark.parametrize("change, sentence", [
     ({"batch": 32}, "batch was 16 there and is 32 here"), ({"rate": 2e-2}, "rate was float32 0.0"),
     ({"steps": 60}, "steps was 50"), ({"ema": None}, "ema was"), ({"decay": 0.0}, "decay was"),
+    ({"betas": (0.9, 0.99)}, "beta_2 was float32 0.9"),
+    ({"epsilon": 1e-7}, "epsilon was float32 9.9"),
+    ({"groups": lambda path, tensor: Group()}, "groups was"),
+    ({"schedule": lambda fraction: 1 - fraction}, "schedule was"),
     ({"block": 4}, "block was None there and is 4"),
     ({"objective": FlowMatching(times=LogitNormal(0.5))}, "objective was"),
-    ({"key": jax.random.key(8)}, "key was"), ({"pairs": 1.0}, "pairs was"),
+    ({"key": jax.random.key(8)}, "key was"), ({"pairs": 1.0}, "source was"),
     ({"weights": 1.0}, "first weights was"),
     ({"model": Affine(jnp.eye(2), jnp.ones(2))}, "first weights was")])
 def test_failure_other_settings_are_refused(change, sentence, interrupted):
@@ -264,9 +269,12 @@ from otlab.learning.checkpointing.train import OverDevices
 rows = jax.jit(OverDevices(mesh))((np.ones((16, 2), np.float32),))[0]
 assert [s.data.shape for s in rows.addressable_shards] == [(2, 2)] * 8
 
-from otlab.learning.checkpointing import train as loop
-text = loop._piece.lower(*loop._copied((key, loop.begin(model, steps=50, rate=1e-2), pairs), mesh),
-                         10, 16, loop.FLOW_MATCHING, OverDevices(mesh)).compile().compiled.as_text()
+from otlab.learning.checkpointing.train import _copied
+from otlab.learning.loop import Run, _advance, init
+from otlab.learning.optimiser import AdamW
+run = Run(key, pairs, SETTINGS["objective"], 16, place=OverDevices(mesh))
+state = init(model, AdamW(model, rate=1e-2), steps=50)
+text = _advance.lower(*_copied((run, state), mesh), 10).compile().compiled.as_text()
 assert "all-reduce" in text and "f32[2,8]" in text and "f32[16,8]" not in text   # two rows each
 try:
     runs.train(key, model, pairs, **SETTINGS | dict(batch=12), mesh=mesh)
@@ -299,8 +307,31 @@ runs.train(*problem(), **SETTINGS, mesh=devices.mesh(), folder={str(tmp_path)!r}
 def test_invariant_checkpoints_hold_any_state(tmp_path):
     store = checkpoints.Checkpoints(tmp_path / "run", {"a": 1})
     state = Affine(jnp.eye(2), jnp.arange(2))
-    assert store.newest(state) is None
-    store.save(state, np.zeros(3))
-    found, losses = store.newest(Affine(jnp.zeros((2, 2)), jnp.zeros(2, int)))
+    one_step = {"loss": jax.ShapeDtypeStruct((), jnp.float32),
+                "rows": jax.ShapeDtypeStruct((2,), jnp.int32)}
+    assert store.newest(state, lambda: one_step) is None
+    store.save(state, {"loss": np.zeros(3, np.float32), "rows": np.arange(6).reshape(3, 2)})
+    like = Affine(jnp.zeros((2, 2)), jnp.zeros(2, int))
+    found, history = store.newest(like, lambda: one_step)
     assert_same_bits(found, state)
-    assert losses.tolist() == [0, 0, 0]
+    assert history["loss"].tolist() == [0, 0, 0]
+    assert history["rows"].tolist() == [[0, 1], [2, 3], [4, 5]]
+
+
+class Telling(eqx.Module):
+    """Flow matching that tells how far the run is, and a number of two axes."""
+
+    def __call__(self, key, model, x0, x1, *, step):
+        loss = FlowMatching()(key, model, x0, x1)
+        return loss, {"count": step.count, "both": jnp.stack([step.fraction, loss])}
+
+
+def test_invariant_what_an_objective_tells_survives_an_interruption(tmp_path):
+    settings = SETTINGS | {"objective": Telling()}
+    with pytest.raises(KeyboardInterrupt):
+        runs.train(*problem(), **settings, folder=tmp_path, report=stop_at(20))
+    resumed = runs.train(*problem(), **settings, folder=tmp_path)
+    whole = training.fit(*problem(), **{k: v for k, v in settings.items() if k != "every"})
+    assert_same_bits(resumed, whole)
+    assert resumed.told["count"].tolist() == list(range(50))
+    np.testing.assert_array_equal(resumed.told["both"][:, 1], resumed.losses)

@@ -27,10 +27,12 @@ from otlab.core.costs import relative_epsilon
 from otlab.couplings import semidiscrete
 from otlab.flows import sampling
 from otlab.flows.large_sinkhorn_couplings import couple_in_batches
+from otlab.flows.objectives import FlowMatching
 from otlab.learning import fit as training
 from otlab.learning import loop as steps
 from otlab.learning.nets.mlp import Velocity
 from otlab.learning.nets.unet import UNet
+from otlab.learning.optimiser import AdamW
 
 STEPS = int(os.environ.get("OTLAB_BENCH_STEPS", 300))
 if "OTLAB_BENCH_CORES" in os.environ:                # before jax counts them
@@ -123,14 +125,16 @@ def test_training(name):
     """`fit`, and `step` in a Python loop, beside TorchCFM's loop."""
     y, velocity = problem(name)
     pairs, key = Independent(y, BATCH), jax.random.key(1)
-    one = eqx.filter_jit(lambda key, state: steps.step(key, state, *pairs(key)))
+    one = eqx.filter_jit(lambda key, state: steps.step(
+        key, state, *pairs(key), objective=FlowMatching()))
 
     def whole(block=None):
         return np.asarray(training.fit(key, velocity, pairs, steps=STEPS, batch=BATCH, rate=RATE,
-                                       block=block).losses)
+                                       block=block, objective=FlowMatching()).losses)
 
     def by_steps():
-        state, losses = steps.begin(velocity, steps=STEPS, rate=RATE), []
+        state = steps.init(velocity, AdamW(velocity, rate=RATE), steps=STEPS)
+        losses = []
         for k in range(STEPS):
             state, info = one(jax.random.fold_in(key, k), state)
             losses.append(info["loss"])

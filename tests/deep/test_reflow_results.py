@@ -10,6 +10,7 @@ import pytest
 from otlab.core.stats import mean_interval
 from otlab.core.weights import load_model
 from otlab.flows.measures.metrics import curvature
+from otlab.flows.objectives import FlowMatching
 from otlab.flows.reflow.pairs import generated_pairs
 from otlab.learning.fit import fit
 from otlab.learning.nets.mlp import Velocity
@@ -47,11 +48,13 @@ def test_oracle_a_short_retraining_bends_as_the_saved_flows_do(table):
     board = checkerboard(key, 4096)
     noise = jax.random.normal(jax.random.key(2), board.shape)
     lot = (jnp.tile(noise, (4, 1)), jnp.tile(board, (4, 1))[jax.random.permutation(key, 16384)])
-    one = fit(key, Velocity(2, 64, 2, key=key), lot, steps=600, batch=256, rate=3e-3).model
+    one = fit(key, Velocity(2, 64, 2, key=key), lot, steps=600, batch=256, rate=3e-3,
+              objective=FlowMatching()).model
     x0 = jax.random.normal(jax.random.key(3), (1024, 2))
     S = float(curvature(one, x0, steps=50).kappa)
     saved = mean_interval(table[:, 0, 0])
     assert abs(S - saved.mean) < 0.15 * saved.mean + 4 * saved.half_width
     made = generated_pairs(jax.random.key(4), one, 4096, (2,), steps=50)
-    two = fit(key, one, made, steps=300, batch=256, rate=1e-3).model
+    two = fit(key, one, made, steps=300, batch=256, rate=1e-3,
+              objective=FlowMatching()).model
     assert float(curvature(two, x0, steps=50).kappa) < 0.05 * S

@@ -19,6 +19,7 @@ from otlab.flows.autoregressive import (
     patch_flow,
 )
 from otlab.learning import loop as steps
+from otlab.learning.optimiser import AdamW
 
 PATH = (Path(__file__).resolve().parents[2] / "notebooks" / "results" / "normalized_flow_matching"
         / "teacher.safetensors")
@@ -58,10 +59,10 @@ def test_invariant_saved_teacher_inverts(saved, digits):
 
 def test_invariant_training_begins_as_it_did(saved, digits):
     meta = saved[1]
-    state = steps.begin(flow(), steps=meta["steps"], rate=2e-3, decay=1e-4)
+    model = flow()
+    state = steps.init(model, AdamW(model, rate=2e-3, decay=1e-4), steps=meta["steps"])
     key = jax.random.key(300 + meta["seed"])
-    run = eqx.filter_jit(lambda key, state, pairs: steps.advance(
-        key, state, pairs, count=STEPS, batch=64, objective=Likelihood(meta["eta"])))
-    _, losses = run(key, state, Batches(digits[0], None, 64))
+    run = steps.Run(key, Batches(digits[0], None, 64), Likelihood(meta["eta"]), batch=64)
+    losses = steps.advance(run, state, STEPS)[1]["loss"]
     np.testing.assert_allclose(losses, meta["first_losses"][:STEPS], rtol=5e-3)
     assert losses[-1] < losses[0]

@@ -131,7 +131,8 @@ def test_oracle_a_student_of_a_gaussian_teacher_needs_one_step(data, key):
         rows = jax.random.randint(key, (256,), 0, len(data))
         return teacher.codes(key, data[rows]), data[rows]
 
-    model = fit(key, Velocity(2, 32, 2, key=key), pairs, steps=800, batch=256, rate=1e-2).model
+    model = fit(key, Velocity(2, 32, 2, key=key), pairs, steps=800, batch=256, rate=1e-2,
+                objective=FlowMatching()).model
     x0 = jax.random.normal(jax.random.key(5), (2_000, 2))
     one = sample(model, x0, steps=1)
     assert float(metrics.reconstruction(one, M + S * x0)) < 0.05

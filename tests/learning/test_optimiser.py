@@ -150,7 +150,8 @@ def test_failure_settings_are_named(problem, key):
             ({"groups": Group()}, "groups has another structure"),
             ({"groups": lambda path, leaf: 1.0}, "a Group for each tensor; got 1.0"),
             ({"groups": lambda path, leaf: Group(rate=-1.0)}, "factor on rate must be"),
-            ({"groups": lambda path, leaf: Group(forget=(20.0, 1.0))}, "1 - beta_1 times the factor of a group must be at most 1")):
+            ({"groups": lambda path, leaf: Group(forget=(20.0, 1.0))},
+             "1 - beta_1 times the factor of a group must be at most 1")):
         with pytest.raises(ValueError, match=sentence):
             AdamW(model, **{"rate": 0.1} | bad)
     with pytest.raises(ValueError, match=r"rate must be one number or 3, one a model; got.*2"):

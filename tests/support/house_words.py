@@ -54,7 +54,6 @@ UNTOUCHED: tuple[str, ...] = (
     "otlab/language/tiny_grammar.py",
     "otlab/learning/checkpointing/train.py",
     "otlab/learning/classifier.py",
-    "otlab/learning/descent.py",
     "otlab/learning/fit.py",
     "otlab/learning/loop.py",
     "otlab/learning/nets/convolution.py",

@@ -9,12 +9,14 @@ from flow_fields import Affine, Straight, rotation
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from otlab.flows.objectives import FlowMatching
 from otlab.flows.reflow.distillation import Distillation, FlowGuided, TwoStep, one_step
 from otlab.flows.reflow.pairs import Mixture, blur_noise, generated_pairs, inverted_pairs
 from otlab.flows.reflow.projection import normal, project, whiten
 from otlab.flows.reflow.straightness import MixtureVelocity, balance, loss_by_time
 from otlab.flows.sampling import sample
 from otlab.learning.fit import fit
+from otlab.learning.loop import Step
 from otlab.learning.nets.mlp import Velocity
 
 MIXTURE = MixtureVelocity(jnp.array([0.5, 0.3, 0.2]),
@@ -124,10 +126,11 @@ def test_invariant_annealing_ends_in_the_pairs_themselves():
     np.testing.assert_allclose([mix.beta(k) for k in (0, 5, 10, 99)], [1, 0.5, 0, 0])
     np.testing.assert_allclose(Mixture(made, batch=2).beta(0), 0)
     key = jax.random.key(7)
-    early, late = mix(key, jnp.asarray(0)), mix(key, jnp.asarray(10))
+    early, late = (mix(key, step=Step(jnp.asarray(k), jnp.asarray(20))) for k in (0, 10))
     np.testing.assert_array_equal(early[1], late[1])
     assert abs(float(early[0].mean())) < 0.3 and (late[1] - late[0] == 100).all()
-    with_steps = fit(key, Velocity(1, 4, 1, key=key), mix, steps=3, batch=256, rate=1e-3)
+    with_steps = fit(key, Velocity(1, 4, 1, key=key), mix, steps=3, batch=256, rate=1e-3,
+                     objective=FlowMatching())
     assert np.isfinite(with_steps.losses).all()
 
 

@@ -35,12 +35,12 @@ def advance(deal, state, count: int):
     which costs half a millisecond; not under a trace.
     """
     state, told = _packed(state), []
-    dealt = _first(state, deal, cores())
+    dealt = _begun(state, deal, cores())
     blocks = sum(len(keys) for keys, _ in dealt)
     with threads(len(dealt)) as together:
         for _ in range(count):
             sums = together(lambda hand, s=state: _hand(s, deal, hand), dealt)
-            state, info, dealt = _next(state, sums, blocks, deal, cores())
+            state, info, dealt = _stepped(state, sums, blocks, deal, cores())
             told.append(info)
     history = jax.tree.map(lambda *each: jnp.asarray(np.stack(each)), *told)  # jnp.stack compiles
     return _unpacked(state), history
@@ -101,7 +101,7 @@ def _hands(state, deal, count):
 
 
 @eqx.filter_jit
-def _first(state, deal, count):
+def _begun(state, deal, count):
     return _hands(state.tree(), deal, count)
 
 
@@ -111,7 +111,7 @@ def _hand(state, deal, hand):
 
 
 @eqx.filter_jit
-def _next(state, sums, blocks, deal, count):
+def _stepped(state, sums, blocks, deal, count):
     """(state after the step, what it tells, the hands of the next one)."""
     state = state.tree()
     means = jax.tree.map(lambda *parts: sum(parts) / blocks, *(s.tree() for s in sums))

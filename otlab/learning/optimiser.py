@@ -133,9 +133,9 @@ def single(name: str, value, models: int | None):
     """
     words, right = RANGES.get(name, RANGES["decay"])
     value = number(name, value, lambda x: np.isfinite(x) & right(x), words)
-    if jnp.shape(value) not in ((), (models,)):
+    if np.shape(value) not in ((), (models,)):
         wants = "one number" if models is None else f"one number or {models}, one a model"
-        raise ValueError(f"{name} must be {wants}; got shape {jnp.shape(value)}. `fit_many` trains "
+        raise ValueError(f"{name} must be {wants}; got shape {np.shape(value)}. `fit_many` trains "
                          "k models, each with numbers of its own.")
     return np.asarray(value, np.float64) if known(value) else value
 

@@ -1,0 +1,5 @@
+"""Around the chapters: sliders, figures, claims, checks, runs and sweeps."""
+
+from otlab._rooms import offer
+
+__getattr__, __dir__ = offer(__name__, __path__)

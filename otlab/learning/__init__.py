@@ -15,3 +15,7 @@ Where the cores of a CPU share blocks of images, `cores.advance` deals the same 
 source, an objective or an optimiser that has a parameter named `step` is given
 `loop.Step(count, total)`.
 """
+
+from otlab._rooms import offer
+
+__getattr__, __dir__ = offer(__name__, __path__)

@@ -3,7 +3,7 @@
 A room's own modules and folders come first. Where one has the name of something that it defines
 (`monge_gap`, `progot`), the room gives the module, which holds the function under that name again:
 ``from otlab.couplings.progot import progot``. A name that several modules define (`fit`) is left
-to them: the room says where it is. Sources are read as text, so that looking loads nothing (PEP 562).
+to them: the room says where it is. Sources are read as text, so that looking loads nothing.
 """
 
 import difflib

@@ -21,13 +21,11 @@ STAMP = {"command", "date", "machine"}
 LARGEST = 1_000_000  # bytes
 LARGE = {  # what a language model said about 2,792 texts: read whole, on the page
     "geometries_of_truth/answers.npz": 2_500_000, "geometries_of_truth/statements.npz": 1_800_000}
-DATA = {"progot/cells.npz", "progot/README.md"}  # a data set, on its way to otlab/core/data
 RECORD = "record.json"  # how long a chapter took, which otlab.lab.execution writes
 
 
 def results(folder: Path = RESULTS) -> list[Path]:
-    return sorted(p for p in folder.rglob("*") if p.is_file() and p.name != RECORD
-                  and str(p.relative_to(folder)) not in DATA)
+    return sorted(p for p in folder.rglob("*") if p.is_file() and p.name != RECORD)
 
 
 def read(path: Path) -> tuple[dict, dict]:
@@ -107,7 +105,6 @@ def test_results_are_stamped_small_and_in_a_form_that_we_read():
     assert {name: lines for name, lines in said.items() if lines} == {}
     small = [name for name in LARGE if (RESULTS / name).stat().st_size <= LARGEST]
     assert small == [], "they are small by now: take them from LARGE"
-    assert [name for name in DATA if not (RESULTS / name).exists()] == [], "take them from DATA"
 
 
 def test_every_result_is_shown_by_its_chapter_or_read_by_a_test():

@@ -21,7 +21,7 @@ ROOMS = {
     "couplings": "Who is paired with whom: solvers that return potentials and sample pairs.",
     "flows": "Velocities learnt on those pairs: paths, objectives, sampling, measures of quality.",
     "steering": "Moving a network's activations: maps, probes, concepts.",
-    "lab": "Around the chapters: sliders, figures, claims, checks, runs and sweeps.",
+    "lab": "Around the chapters: sliders, figures, claims, checks, runs and parameter sweeps.",
 }
 PLOTLY = "application/vnd.plotly.v1+json"
 DROP = ("widgets", "papermill")

@@ -1,4 +1,4 @@
-"""Around the chapters: sliders, figures, claims, checks, runs and sweeps."""
+"""Around the chapters: sliders, figures, claims, checks, runs and parameter sweeps."""
 
 from otlab._rooms import offer
 

@@ -6,10 +6,10 @@ from typing import TypeVar
 
 NAMES = ("smoke", "page", "long", "paper")
 VARIABLE = "OTLAB_BUDGET"
-T = TypeVar("T")
+_Setting = TypeVar("_Setting")
 
 
-def budget(name: str, table: Mapping[str, T]) -> T:
+def budget(name: str, table: Mapping[str, _Setting]) -> _Setting:
     """The settings of a chapter's budget, from its own visible table.
 
     The environment variable OTLAB_BUDGET lowers the budget (tests set it to ``smoke``) and

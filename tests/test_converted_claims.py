@@ -8,7 +8,7 @@ import nbformat
 ROOT = Path(__file__).resolve().parent.parent
 OLD_CALLS = {"judge", "judge_number", "judge_equal", "judge_bound"}
 OLD_KEYWORDS = {"verdict", "seeds", "kind", "exact"}
-NOT_CONVERTED = {"geometries_of_truth", "lineas"}
+NOT_CONVERTED = {"geometries_of_truth"}
 
 
 def old_calls(nb) -> list[str]:

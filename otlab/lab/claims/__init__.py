@@ -4,7 +4,6 @@ from otlab.lab.claims import Claim, Found, above, claims_table, ratio
 """
 
 from otlab.core.stats import exact
-from otlab.lab.claims.old import judge, judge_bound, judge_equal, judge_number
 from otlab.lab.claims.rows import Claim, Found
 from otlab.lab.claims.rule import (
     RULE,
@@ -22,5 +21,5 @@ from otlab.lab.claims.rule import (
 from otlab.lab.claims.table import MIME, SCHEMA, claims_table, quoted
 
 __all__ = ["MIME", "RULE", "SCHEMA", "SEEDS", "VERDICTS", "Claim", "Found", "above", "at_least",
-           "at_most", "below", "between", "claims_table", "equals", "exact", "judge",
-           "judge_bound", "judge_equal", "judge_number", "number", "quoted", "ratio"]
+           "at_most", "below", "between", "claims_table", "equals", "exact", "number",
+           "quoted", "ratio"]

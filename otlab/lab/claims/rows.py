@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from otlab.core.stats import Interval
-from otlab.lab.claims import old
 from otlab.lab.claims.rule import (
     HOLD,
     Expected,
@@ -47,11 +46,6 @@ class Claim:
     note: str = field(default="", kw_only=True)
     command: str = field(default="", kw_only=True)
     saved: "Stored | None" = field(default=None, kw_only=True)
-
-    def __new__(cls, *args, **kwargs):
-        if len(args) > 4 or kwargs.keys() & {"verdict", "seeds", "kind", "exact"}:
-            return old.Claim(*args, **kwargs)          # until every chapter is converted
-        return super().__new__(cls)
 
     def __post_init__(self):
         if OURS.search(self.source) or not PLACE.search(self.source):

@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from importlib import metadata
 
 from otlab.core.stats import Interval
-from otlab.lab.claims import old
 from otlab.lab.claims.rows import Claim, Found
 from otlab.lab.claims.rule import RULE, SEEDS
 from otlab.lab.stored import Stored
@@ -73,17 +72,15 @@ def claims_table(claims: Sequence[Claim], *, chapter: str, seconds: float,
     Raises:
         ValueError: when there are no rows, or more findings than MOST_FOUND.
     """
-    ours = [row for row in claims if isinstance(row, old.Claim) and row.kind == "ours"]
-    claims = [row for row in claims if row not in ours]
-    if not claims and not found and not ours:
+    if not claims and not found:
         raise ValueError(f"chapter {chapter!r} has no rows: pass what its papers claim.")
     if len(found) > MOST_FOUND:
         raise ValueError(f"chapter {chapter!r} has {len(found)} findings, and a reader reads "
                          f"{MOST_FOUND}: keep the most interesting.")
-    if not all(isinstance(row, Claim | old.Claim) for row in claims) or not all(
+    if not all(isinstance(row, Claim) for row in claims) or not all(
             isinstance(row, Found) for row in found):
         raise TypeError("claims are Claim(…) and found are Found(…).")
-    return ClaimsTable(chapter, claims, [*found, *ours], footer(seconds), saved)
+    return ClaimsTable(chapter, claims, found, footer(seconds), saved)
 
 
 def footer(seconds: float) -> dict:

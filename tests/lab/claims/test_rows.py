@@ -1,21 +1,17 @@
 import json
 
-import numpy as np
 import pytest
 
-from otlab.core.stats import Interval, exact, mean_interval, ratio_interval
+from otlab.core.stats import Interval, exact, mean_interval
 from otlab.lab.claims import (
     MIME,
     RULE,
     Claim,
     Found,
     above,
-    at_most,
     below,
     claims_table,
     equals,
-    judge_equal,
-    judge_number,
     quoted,
     ratio,
 )
@@ -146,19 +142,3 @@ def test_saved_runs_are_marked_and_stamped_once(tmp_path, monkeypatch):
     assert html["text/html"].count("not your 0.5") == 3
     shown = claims_table([row()], chapter="x", seconds=1, saved=[read, read, fresh]).data()
     assert len(shown["saved"]) == 1 and shown["saved"][0].startswith("long: ")
-
-
-def test_rows_of_chapters_that_are_not_converted_yet():
-    twice = ratio_interval(2 * np.exp([0.1, -0.1, 0.05, 0, 0.02]), np.ones(5))
-    paper = Claim("a", "Table 1", "2", twice, judge_number(twice, 2, null=1), 5, "Say it.",
-                  kind="paper")
-    ours = Claim("b", "notes, claim 1", "2", twice, judge_equal(twice, 3, margin=0.1), 5)
-    text = Claim("c", "notes", "0", "1e-9", "reproduced", 1, exact=True)
-    data = claims_table([paper, ours, text], chapter="x", seconds=1).data()
-    assert [r["verdict"] for r in data["claims"]] == ["reproduced"]
-    assert [r["standing"] for r in data["found"]] == ["not seen here", "found here"]
-    assert data["claims"][0]["seeds"] == 5 and data["found"][1]["how"] == "exact"
-    assert row(claimed=at_most(1)).data().keys() | {"number"} == data["claims"][0].keys()
-    assert finding().data().keys() | {"number", "command"} == data["found"][0].keys()
-    html = claims_table([paper, ours], chapter="x", seconds=1)._repr_mimebundle_()["text/html"]
-    assert html.count("<table") == 2

@@ -182,7 +182,7 @@ def test_every_module_of_a_room_is_tested():
 
 MACHINE = re.compile(r"(?<![\w.])/(?:home|root|Users|work|mnt|tmp/[a-z])[/\w.-]*|[A-Z]:\\\\")
 TEXTS = [p for folder in ("otlab", "tests", "tools", "jupyter_book", "notebooks", "binder",
-                          ".github", ".ci")
+                          ".github", ".ci", "findings")
          for p in (ROOT / folder).rglob("*")
          if p.suffix in {".py", ".md", ".yml", ".yaml", ".ipynb", ".sh", ".js", ".css", ".toml"}
          and not {"__pycache__", "_build", ".ipynb_checkpoints", ".cache"} & set(p.parts)]

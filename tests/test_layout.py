@@ -210,3 +210,23 @@ def test_the_makefile_has_each_target_and_says_what_it_does():
     text = (ROOT / "Makefile").read_text()
     targets = ["help", "lab", "test", "test-all", "setup", "book", "bench", "lock", "clean"]
     assert [t for t in targets if not re.search(rf"^{t}:.*## \w", text, re.M)] == []
+
+
+def missing_of(chapter: Path) -> list[str]:
+    """What a chapter's stem should name and does not."""
+    room, stem = chapter.parent.name, chapter.stem
+    places = {"module": (f"otlab/{room}/{stem}.py", f"otlab/{room}/{stem}"),
+              "checks": (f"otlab/lab/checks/{stem}.py",),
+              "results": (f"notebooks/results/{stem}",),
+              "test": (f"tests/{room}/test_{stem}.py", f"tests/{room}/{stem}"),
+              "test of its checks": (f"tests/lab/checks/test_{stem}.py",)}
+    return [f"{what}: {' or '.join(paths)}" for what, paths in places.items()
+            if not any((ROOT / path).exists() for path in paths)]
+
+
+def test_the_stem_of_a_chapter_names_its_module_checks_results_and_tests():
+    chapters = [ROOT / f"{name}.ipynb" for name in toc_files()
+                if name.startswith("notebooks/") and name.count("/") == 2]
+    assert len(chapters) > 10
+    assert offenders(missing_of, chapters) == {}
+    assert len(missing_of(ROOT / "notebooks" / "flows" / "nothing.ipynb")) == 5

@@ -33,7 +33,7 @@ def save_model(path, model, meta: dict | None = None) -> Path:
         if jnp.issubdtype(leaf.dtype, jax.dtypes.extended):
             raise ValueError(f"save_model writes numbers; {name} is a PRNG key. Save its seed "
                              "in meta instead.")
-        arrays[name] = np.ascontiguousarray(leaf)
+        arrays[name] = np.asarray(leaf, order="C")
     if not arrays:
         raise ValueError("save_model found no array in the model; there is nothing to save.")
     try:

@@ -90,3 +90,14 @@ def test_failure_what_cannot_be_saved_and_the_old_file_stays(model, tmp_path):
     with pytest.raises(ValueError, match="no array"):
         save_model(path, {"n": 3})
     assert load_model(path, model)[1] == {"old": 1}
+
+
+def test_a_single_number_comes_back_as_a_single_number(tmp_path):
+    """numpy's ascontiguousarray makes a vector of it, which the model then refuses."""
+    class Scaled(eqx.Module):
+        scale: jax.Array
+
+    path = tmp_path / "scaled.safetensors"
+    save_model(path, Scaled(jnp.asarray(2.5)))
+    loaded, _ = load_model(path, Scaled(jnp.asarray(0.0)))
+    assert loaded.scale.shape == () and float(loaded.scale) == 2.5

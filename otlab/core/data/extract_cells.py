@@ -1,6 +1,6 @@
 """Make cells.npz beside this file: 271 muscle cells in 16 coordinates, from real data.
 
-    apt-get download r-bioc-hsmmsinglecell && dpkg -x r-bioc-hsmmsinglecell_*.deb cells
+    apt-get download r-bioc-hsmmsinglecell && dpkg -x r-bioc-hsmmsinglecell*.deb cells
     pip install rdata
     python -m otlab.core.data.extract_cells cells/usr/lib/R/site-library/HSMMSingleCell/data
 

@@ -34,7 +34,7 @@ class Step(NamedTuple):
 
 
 def takes_step(function) -> bool:
-    """Whether a function has a parameter of the name `step`; **others do not count."""
+    """Whether a function has a parameter of the name `step`; a catch-all of keywords is none."""
     try:
         found = inspect.signature(function).parameters.get("step")
     except (TypeError, ValueError):                # built in, without a signature

@@ -12,24 +12,35 @@ import jax.numpy as jnp
 from otlab.core.inputs import known
 
 
-def in_blocks(function, rows, block: int):
-    """function(rows) for a function that treats rows alike, at most `block` of them at a time.
+def over_rows(function, block: int | None, *rows, shards: int = 1):
+    """function(*rows) for a function that treats rows alike, at most `block` of them at a time.
 
-    rows: a pytree of arrays with a leading axis n. The blocks are made even and the last is
-    filled up with copies of the first row, so that `function` is compiled once.
+    rows: pytrees of arrays with the same leading axis n. The blocks are made even and the last
+    is filled up with copies of the first row, whose results are dropped, so that `function` is
+    compiled once. None: all rows at once. Where the rows lie on `shards` devices, a block takes
+    as many from each, so none travels.
     """
-    n = len(jax.tree.leaves(rows)[0])
+    n = len(jax.tree.leaves(rows)[0]) // shards
+    if block is None or block >= n:
+        return function(*rows)
     blocks = -(-n // block)
-    if blocks == 1:
-        return function(rows)
     size = -(-n // blocks)
 
     def cut(x):
-        filler = jnp.broadcast_to(x[:1], (blocks * size - n, *x.shape[1:]))
-        return jnp.concatenate([x, filler]).reshape(blocks, size, *x.shape[1:])
+        x = x.reshape(shards, n, *x.shape[1:])
+        filler = jnp.broadcast_to(x[:, :1], (shards, blocks * size - n, *x.shape[2:]))
+        x = jnp.concatenate([x, filler], axis=1)
+        x = x.reshape(shards, blocks, size, *x.shape[2:])
+        x = x if shards == 1 else jnp.moveaxis(x, 0, 1)
+        return x.reshape(blocks, shards * size, *x.shape[3:])
 
-    results = jax.lax.map(function, jax.tree.map(cut, rows))
-    return jax.tree.map(lambda y: y.reshape(blocks * size, *y.shape[2:])[:n], results)
+    def joined(y):
+        y = y.reshape(blocks, shards, size, *y.shape[2:])
+        y = (y if shards == 1 else jnp.moveaxis(y, 0, 1)).reshape(shards, -1, *y.shape[3:])
+        return y[:, :n].reshape(shards * n, *y.shape[2:])
+
+    results = jax.lax.map(lambda block: function(*block), jax.tree.map(cut, rows))
+    return jax.tree.map(joined, results)
 
 
 def over_cores(function, rows, block: int):
@@ -50,7 +61,7 @@ def over_cores(function, rows, block: int):
     blocks = -(-n // (shares * block))                 # of each share
     size = blocks * -(-n // (shares * blocks))
     with threads(shares) as together:
-        return _joined(together(function, _shares(rows, shares, size)), n)
+        return _joined(together(function, _portions(rows, shares, size)), n)
 
 
 @contextlib.contextmanager
@@ -90,7 +101,7 @@ def _settings() -> dict:
 
 
 @functools.partial(jax.jit, static_argnums=(1, 2))
-def _shares(rows, shares, size):
+def _portions(rows, shares, size):
     def filled(x):
         filler = jnp.broadcast_to(x[:1], (shares * size - len(x), *x.shape[1:]))
         return jnp.concatenate([x, filler])

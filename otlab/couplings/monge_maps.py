@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from otlab.core.costs import paired_cost
-from otlab.core.inputs import number, positive, positive_int
+from otlab.core.inputs import known, number, positive, positive_int
 from otlab.core.linalg import gaussian_matrix
 from otlab.couplings.entropic_ot.divergence import sinkhorn_divergence
 from otlab.couplings.monge_gap import conservativity, monge_gap
@@ -240,7 +240,7 @@ def fit(key, model, x, y, objective: Objective, *, steps: int, batch: int, rate)
     """
     steps, batch = positive_int("steps", steps), positive_int("batch", batch)
     for name, cloud in (("x", x), ("y", y)):
-        if callable(cloud) or isinstance(cloud, jax.core.Tracer):
+        if callable(cloud) or not known(cloud):
             continue
         if jnp.ndim(cloud) != 2 or 0 in cloud.shape or not bool(jnp.isfinite(cloud).all()):
             raise ValueError(f"fit wants {name} finite, of shape (N, d), with a point at least; "

@@ -1,7 +1,7 @@
 """An autoregressive normalising flow: exact likelihood at once, exact inverse patch by patch."""
 
 import math
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import equinox as eqx
 import jax
@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from otlab.core.blocks import in_blocks
-from otlab.core.inputs import positive_int
+from otlab.core.blocks import over_rows
+from otlab.core.inputs import number, positive_int
 from otlab.flows.causal import CausalMLP, CausalTransformer
 from otlab.flows.measures.likelihood import standard_normal
 from otlab.learning.fit import stack
@@ -167,21 +167,20 @@ def _limit(limit) -> float:
 @eqx.filter_jit
 def encode(flow: AutoregressiveFlow, x: Array, labels=None, *, block: int = 512):
     """(codes, log|det|) of points x (n, ...): one pass, `block` of them at a time."""
-    return in_blocks(lambda rows: jax.vmap(flow)(*rows), _rows(x, labels), block)
+    return over_rows(jax.vmap(flow), block, *_rows(x, labels))
 
 
 @eqx.filter_jit
 def decode(flow: AutoregressiveFlow, z: Array, labels=None, *, block: int = 512) -> Array:
     """The points of codes z (n, ...), undoing `encode`: T patches in turn in every block."""
-    return in_blocks(lambda rows: jax.vmap(flow.inverse)(*rows), _rows(z, labels), block)
+    return over_rows(jax.vmap(flow.inverse), block, *_rows(z, labels))
 
 
 @eqx.filter_jit
 def log_likelihood(flow: AutoregressiveFlow, x: Array, labels=None, *,
                    block: int = 512) -> Float[Array, " n"]:
     """log p(x) = log N(z; 0, I) + log|det|, exact, in nats, of points x (n, ...)."""
-    return in_blocks(lambda rows: jax.vmap(lambda *row: _log_p(flow, *row))(*rows),
-                     _rows(x, labels), block)
+    return over_rows(jax.vmap(partial(_log_p, flow)), block, *_rows(x, labels))
 
 
 @eqx.filter_jit
@@ -196,10 +195,10 @@ def denoise(flow: AutoregressiveFlow, y: Array, labels=None, *, eta,
     """
     slope = jax.grad(_log_p, argnums=1)
 
-    def step(rows):
-        return jax.vmap(lambda *row: row[0] + (eta**2 * slope(flow, *row)).astype(y.dtype))(*rows)
+    def step(row, *label):
+        return row + (eta**2 * slope(flow, row, *label)).astype(y.dtype)
 
-    return in_blocks(step, _rows(y, labels), block)
+    return over_rows(jax.vmap(step), block, *_rows(y, labels))
 
 
 def _log_p(flow, x, label=None):
@@ -224,8 +223,7 @@ class Likelihood(eqx.Module):
     eta: Float[Array, ""] | float
 
     def __check_init__(self):
-        if not isinstance(self.eta, jax.core.Tracer) and not (np.asarray(self.eta) >= 0).all():
-            raise ValueError(f"eta, the level of the noise, must not be negative; got {self.eta}.")
+        number("eta, the level of the noise,", self.eta, lambda eta: eta >= 0, "at least 0")
 
     def __call__(self, key, flow, x: Array, labels=None) -> Float[Array, ""]:
         """The loss of a batch x (n, ...), in nats a number."""

@@ -16,17 +16,6 @@ def uniform(key, n: int, dtype=jnp.float32) -> Float[Array, " n"]:
     return jax.random.uniform(key, (n,), dtype)
 
 
-class LogitNormal(eqx.Module):
-    """Times sigmoid(N(mean, spread^2)): few near the ends. Source: arXiv 2403.03206, eq. 19."""
-
-    mean: float = 0.0
-    spread: float = 1.0
-
-    def __call__(self, key, n: int, dtype=jnp.float32) -> Float[Array, " n"]:
-        """n times in (0, 1)."""
-        return jax.nn.sigmoid(self.mean + self.spread * jax.random.normal(key, (n,), dtype))
-
-
 class FlowMatching(eqx.Module):
     r"""Mean over pairs of w |phi(v_t - v_theta(t, x_t))|^2, in squared length.
 

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from otlab.core.blocks import in_blocks, on_one_cpu, over_cores
+from otlab.core.blocks import on_one_cpu, over_cores, over_rows
 from otlab.core.inputs import cloud, known, number, positive, positive_int
 from otlab.core.status import Status
 
@@ -144,15 +144,14 @@ class Grid(eqx.Module):
 def _sample(model, x0, condition, grid, method, block):
     stepper = _stepper(method)
 
-    def carry(rows):
-        x, condition = rows
+    def carry(x, condition):
         v = _velocities(model, condition)
         steps = grid.steps
         return jax.lax.fori_loop(
             jnp.zeros_like(steps), steps,
             lambda k, x: stepper(v, grid.at(k)[0], x, grid.at(k)[1]), x)
 
-    return in_blocks(carry, (x0, condition), block)
+    return over_rows(carry, block, x0, condition)
 
 
 def _velocities(model, condition):

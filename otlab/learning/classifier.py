@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from otlab.core.blocks import in_blocks
+from otlab.core.blocks import over_rows
 from otlab.core.inputs import positive_int
 from otlab.learning.fit import fit
 from otlab.learning.nets.dense import Dense
@@ -150,7 +150,7 @@ def logits(model: FeatureCNN, images: Array, *, block: int = 512) -> Float[Array
 
 @eqx.filter_jit
 def _each(model, images, hidden, block):
-    return in_blocks(jax.vmap(model.features if hidden else model), images, block)
+    return over_rows(jax.vmap(model.features if hidden else model), block, images)
 
 
 def _images(images):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from otlab.core import blocks
-from otlab.core.blocks import cores, in_blocks, on_one_cpu, over_cores, threads
+from otlab.core.blocks import cores, on_one_cpu, over_cores, over_rows, threads
 
 
 @pytest.fixture
@@ -32,14 +32,18 @@ def sizes_seen(way, n, block) -> list[int]:
     return seen
 
 
+def blocked(function, rows, block):
+    return over_rows(function, block, rows)
+
+
 @pytest.mark.parametrize("block", [1, 3, 4, 7, 100])
 def test_invariant_the_block_is_no_part_of_the_answer(block):
-    assert max(sizes_seen(in_blocks, 7, block)) <= block
+    assert max(sizes_seen(blocked, 7, block)) <= block
 
 
 def test_gradient_goes_through_the_blocks_and_ignores_the_filling():
     x = jnp.linspace(0.1, 1.0, 7)
-    slope = jax.grad(lambda x: jnp.sum(in_blocks(jnp.sin, x, 3)))(x)
+    slope = jax.grad(lambda x: jnp.sum(over_rows(jnp.sin, 3, x)))(x)
     np.testing.assert_allclose(slope, jnp.cos(x), rtol=1e-6)
 
 

@@ -181,5 +181,5 @@ def test_failure_sentences(key):
         planar_flow(limit=0, key=key)
     with pytest.raises(ValueError, match="d must be a whole number of at least 2; got 1"):
         planar_flow(1, key=key)
-    with pytest.raises(ValueError, match="eta.*must not be negative; got -1"):
+    with pytest.raises(ValueError, match="eta.*must be at least 0; got -1"):
         Likelihood(-1.0)

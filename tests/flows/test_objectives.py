@@ -8,7 +8,8 @@ import pytest
 from flow_fields import Affine
 from scipy import stats
 
-from otlab.flows.objectives import FlowMatching, LogitNormal, uniform, velocities
+from otlab.flows.objectives import FlowMatching, uniform, velocities
+from otlab.flows.reflow.times import Exponential
 
 FIELD = Affine(jnp.array([[0.3, -1.0], [0.5, 0.2]]), jnp.array([1.0, -1.0]))
 
@@ -70,18 +71,14 @@ def test_invariant_a_linear_feature_map_keeps_the_minimiser(pair, key):
     assert max(float(jnp.abs(g).max()) for g in jax.tree.leaves(grads)) < 1e-5
 
 
-@pytest.mark.parametrize("law, exact", [
-    (uniform, stats.uniform.cdf),
-    (LogitNormal(-0.2, 1.0), lambda t: stats.norm.cdf(np.log(t / (1 - t)), -0.2, 1.0)),
-    (LogitNormal(0.5, 0.3), lambda t: stats.norm.cdf(np.log(t / (1 - t)), 0.5, 0.3))])
-def test_oracle_time_laws_pass_kolmogorov_smirnov(law, exact, key):
-    t = np.asarray(law(key, 20_000, jnp.float32), np.float64)
-    assert ((t > 0) & (t < 1)).mean() > 0.9999
-    assert stats.kstest(np.clip(t, 1e-9, 1 - 1e-9), exact).pvalue > 1e-3
+def test_oracle_uniform_times_pass_kolmogorov_smirnov(key):
+    t = np.asarray(uniform(key, 20_000, jnp.float32), np.float64)
+    assert ((t >= 0) & (t < 1)).all()
+    assert stats.kstest(t, stats.uniform.cdf).pvalue > 1e-3
 
 
 def test_invariant_the_loss_uses_its_time_law(pair, key):
-    law = LogitNormal(2.0, 0.1)
+    law = Exponential(50.0)
     _, gap = gaps(key, *pair, times=law)
     assert float(FlowMatching(times=law)(key, FIELD, *pair)) == pytest.approx(
         (gap**2).sum(1).mean(), rel=1e-5)

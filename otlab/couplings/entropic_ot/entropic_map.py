@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from otlab.core.blocks import over_rows
 from otlab.core.costs import mean_cost, paired_cost, resolve_cost
 from otlab.core.inputs import clouds
-from otlab.couplings.entropic_ot.engine.tiles import over_rows
 from otlab.couplings.entropic_ot.sinkhorn import SinkhornResult, sinkhorn
 
 SCALES = tuple(2.0**k for k in range(-3, 4))  # Algorithm 4: multiples of the default epsilon

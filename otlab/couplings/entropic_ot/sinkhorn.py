@@ -12,12 +12,13 @@ from jax import lax
 from jax.nn import logsumexp
 from jaxtyping import Array, Float, Int
 
+from otlab.core.blocks import over_rows
 from otlab.core.costs import resolve_cost
 from otlab.core.inputs import clouds, simplex
 from otlab.core.status import REMEDY, Status
 from otlab.couplings.entropic_ot.engine import inputs, iterate, sampling, sharpness
 from otlab.couplings.entropic_ot.engine.begin import begin
-from otlab.couplings.entropic_ot.engine.tiles import outer, over_rows, reducer
+from otlab.couplings.entropic_ot.engine.tiles import outer, reducer
 
 # Float32 moves a marginal by at most this many eps * max|C| / epsilon: the largest of 864
 # comparisons with float64 (d = 1 to 128, shifts to 30, both costs) was 0.47.

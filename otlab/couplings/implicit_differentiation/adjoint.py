@@ -28,6 +28,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int
 
+from otlab.core.blocks import over_rows
 from otlab.core.costs import HIGHEST, resolve_cost
 from otlab.core.status import REMEDY, Status
 from otlab.couplings.entropic_ot.engine.conjugate_gradients import (
@@ -36,7 +37,7 @@ from otlab.couplings.entropic_ot.engine.conjugate_gradients import (
     conjugate_gradients,
     default_tol,
 )
-from otlab.couplings.entropic_ot.engine.tiles import outer, over_rows
+from otlab.couplings.entropic_ot.engine.tiles import outer
 
 
 class Cotangents(eqx.Module):

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from otlab.core.blocks import in_blocks
+from otlab.core.blocks import over_rows
 from otlab.core.inputs import cloud, positive_int
 from otlab.flows.sampling import METHODS
 
@@ -80,8 +80,7 @@ def _log_likelihood(model, x1, keys, steps, probes, method, base, block):
     stepper = METHODS[method]
     dt = -1 / steps.astype(x1.dtype)
 
-    def one(args):
-        x, key = args
+    def one(x, key):
         if key is None:
             def trace(t, x):
                 return divergence(model, t, x)
@@ -102,7 +101,7 @@ def _log_likelihood(model, x1, keys, steps, probes, method, base, block):
         # Backwards in time the integral comes out with its sign changed.
         return base(end.x) + end.divergence
 
-    return in_blocks(jax.vmap(one), (x1, keys), block)
+    return over_rows(jax.vmap(one), block, x1, keys)
 
 
 class State(eqx.Module):

@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from otlab.core.blocks import in_blocks
+from otlab.core.blocks import over_rows
 from otlab.core.costs import squared_distances
 from otlab.core.inputs import cloud, positive_int
 
@@ -46,7 +46,7 @@ def _nearest(x, points, k, block):
         order = jnp.argsort(distance, axis=1)
         return Nearest(*(jnp.take_along_axis(v, order, axis=1) for v in (distance, index)))
 
-    return in_blocks(rows, x, block)
+    return over_rows(rows, block, x)
 
 
 class Memorisation(eqx.Module):

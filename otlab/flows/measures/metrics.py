@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from otlab.core.blocks import in_blocks
+from otlab.core.blocks import over_rows
 from otlab.core.costs import squared_distances
 from otlab.core.inputs import cloud, positive_int
 from otlab.core.linalg import symmetric_power
@@ -85,14 +85,13 @@ def total_variance(y: Array) -> Float[Array, ""]:
 @partial(jax.jit, static_argnames="block")
 def _mean_distance(x, y, apart, block):
     """Mean over pairs of |x_i - y_j|, in blocks of rows; pairs i = j count zero when `apart`."""
-    def row(args):
-        i, point = args
+    def row(i, point):
         squares = squared_distances(point[None], y)[0]
         squares = jnp.where(apart & (jnp.arange(len(y)) == i), 0, squares)
         safe = jnp.where(squares > 0, squares, 1)      # the root has no slope at zero
         return jnp.sum(jnp.where(squares > 0, jnp.sqrt(safe), 0)) / len(y)
 
-    return jnp.mean(in_blocks(jax.vmap(row), (jnp.arange(len(x)), x), block))
+    return jnp.mean(over_rows(jax.vmap(row), block, jnp.arange(len(x)), x))
 
 
 def energy_distance(x: Array, y: Array, *, unbiased: bool = True,

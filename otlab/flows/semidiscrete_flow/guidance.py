@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from otlab.core.blocks import in_blocks
+from otlab.core.blocks import over_rows
 from otlab.core.inputs import positive_int
 from otlab.flows.sampling import METHODS
 from otlab.learning.loop import with_step
@@ -132,8 +132,7 @@ def _corrected(key, mixed, x0, condition, steps, stepper, factor, block):
     dt = 1 / steps.astype(x0.dtype)
     scale = (mixed.gamma * (mixed.gamma - 1)).astype(x0.dtype)
 
-    def one(row):
-        x, *label = row
+    def one(x, *label):
 
         def flow(t, state):
             v, gap = mixed.both(t, state.x, *label)
@@ -145,7 +144,7 @@ def _corrected(key, mixed, x0, condition, steps, stepper, factor, block):
         start = Weighted(x, jnp.zeros((), x.dtype))
         return jax.lax.fori_loop(jnp.zeros_like(steps), steps, body, start)
 
-    end = in_blocks(jax.vmap(one), rows, block)
+    end = over_rows(jax.vmap(one), block, *rows)
     candidates, log_w = end.x.reshape(x0.shape), end.log_weight.reshape(n, r)
     chosen = jax.random.categorical(key, log_w, axis=1)
     w = jax.nn.softmax(log_w, axis=1)

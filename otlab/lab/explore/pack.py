@@ -63,14 +63,6 @@ class Packer:
         return {"at": at, "n": len(values), "bytes": 1 + wide, "lo": lo, "step": step}
 
 
-def unpack(spec: dict, block: bytes) -> np.ndarray:
-    """The values of a packed array, as the front end sees them, flat."""
-    n, at = spec["n"], spec["at"]
-    planes = np.frombuffer(block, np.uint8, n * spec["bytes"], at).reshape(spec["bytes"], n)
-    q = sum(plane.astype(np.float64) * 256**i for i, plane in enumerate(planes))
-    return spec["lo"] + q * spec["step"]
-
-
 class Limits:
     """Axis and colour limits that hold every scene seen, so that nothing jumps between states."""
 

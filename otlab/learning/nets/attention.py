@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from otlab.core.inputs import number
+
 
 def causal_mask(length: int, queries: Int[Array, " t"] | None = None) -> Bool[Array, "t length"]:
     """Token i sees the tokens 0 to i. `queries`: the i wanted; None takes all of `length`."""
@@ -20,8 +22,8 @@ def prefix_mask(prefix, length: int, queries=None) -> Bool[Array, "t length"]:
 
     Source: AIM (El-Nouby et al., 2024, arXiv 2401.08541), section 3: A_ij = [j <= i] or [j < S].
     """
-    if not isinstance(prefix, jax.core.Tracer) and not 0 <= prefix <= length:
-        raise ValueError(f"prefix must lie between 0 and the length, {length}; got {prefix}.")
+    number("prefix", prefix, lambda prefix: (prefix >= 0) & (prefix <= length),
+           f"between 0 and the length, {length}")
     return causal_mask(length, queries) | (jnp.arange(length) < prefix)
 
 

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from otlab.core.inputs import positive_int
+from otlab.core.inputs import known, positive_int
 from otlab.learning.nets.attention import at_least_float32, attend
 from otlab.learning.nets.dense import Dense
 
@@ -144,7 +144,7 @@ class Layer(eqx.Module):
         if self.heads:
             length = len(cache[0])
             self._check(x, mask, length)
-            if not isinstance(at, jax.core.Tracer) and not 0 <= at <= length - len(x):
+            if known(at) and not 0 <= at <= length - len(x):
                 raise ValueError(f"at, the place of the first of {len(x)} tokens, must leave room "
                                  f"in a cache of {length}; got {at}.")
             q, *new = self._read(x)
@@ -182,7 +182,7 @@ class Layer(eqx.Module):
             raise ValueError(f"mask must be Boolean, ({len(x)}, {length}), True where the query "
                              f"may see the key; got {kind} of shape {shape}. See causal_mask, "
                              "prefix_mask, full_mask.")
-        if not isinstance(mask, jax.core.Tracer) and not np.asarray(mask).any(axis=1).all():
+        if known(mask) and not np.asarray(mask).any(axis=1).all():
             blind = int(np.argmin(np.asarray(mask).any(axis=1)))
             raise ValueError(f"mask shows query {blind} no key, and the softmax of nothing is NaN; "
                              "show it at least itself.")

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from otlab.lab.explore import choice, explore, explore_assets, log_slider, slider
-from otlab.lab.explore.pack import PIXELS, Limits, Packer, expand, pack_scene, unpack
+from otlab.lab.explore.pack import PIXELS, Limits, Packer, expand, pack_scene
 from otlab.lab.scene import Dial, Heatmap, Lines, Points, Segments, panel, scene
 from otlab.lab.scene.numbers import tidy
 
@@ -43,6 +43,14 @@ def make(frame=frame, **changes):
 @pytest.fixture
 def static(monkeypatch):
     monkeypatch.setenv("OTLAB_EXPLORE", "static")
+
+
+def unpack(spec: dict, block: bytes) -> np.ndarray:
+    """The values of a packed array, as the page reads them: byte planes, low ones first."""
+    n, at = spec["n"], spec["at"]
+    planes = np.frombuffer(block, np.uint8, n * spec["bytes"], at).reshape(spec["bytes"], n)
+    q = sum(plane.astype(np.float64) * 256**i for i, plane in enumerate(planes))
+    return spec["lo"] + q * spec["step"]
 
 
 def data_of(figure) -> dict:

@@ -9,16 +9,18 @@ import jax
 import jax.numpy as jnp
 from flow_fields import Affine
 
-from otlab.flows.objectives import FlowMatching, LogitNormal
+from otlab.flows.objectives import FlowMatching
+from otlab.flows.reflow.times import Exponential
 from otlab.learning.checkpointing.fingerprint import describe, digest
 
 DESCRIBED = """
 import functools, json, jax, jax.numpy as jnp
-from otlab.flows.objectives import FlowMatching, LogitNormal
+from otlab.flows.objectives import FlowMatching
+from otlab.flows.reflow.times import Exponential
 from otlab.learning.checkpointing.fingerprint import describe
 def power(p):
     return lambda t, squares: t ** p
-print(json.dumps([describe(FlowMatching(times=LogitNormal(0.5), weight=power(2.0))),
+print(json.dumps([describe(FlowMatching(times=Exponential(0.5), weight=power(2.0))),
                   describe(functools.partial(jnp.add, 1)), describe(jax.random.key(3)),
                   describe({"a": [1.5, None, jnp.arange(3)]}), describe(jax.jit(power(3)))]))
 """
@@ -41,10 +43,11 @@ def test_oracle_descriptions_tell_settings_apart():
         def __call__(self, x):
             return self.scale * x
 
-    different = [FlowMatching(), FlowMatching(times=LogitNormal()), FlowMatching(weight=power(1.0)),
-                 FlowMatching(times=LogitNormal(0.1)), FlowMatching(weight=power(2.0)),
-                 functools.partial(jnp.add, 1), functools.partial(jnp.add, 2), jnp.arange(4),
-                 jnp.arange(4.0), jnp.arange(4).at[2].set(9), jax.random.key(1), jax.random.key(2),
+    different = [FlowMatching(), FlowMatching(times=Exponential(2.0)),
+                 FlowMatching(times=Exponential(0.1)), FlowMatching(weight=power(1.0)),
+                 FlowMatching(weight=power(2.0)), functools.partial(jnp.add, 1),
+                 functools.partial(jnp.add, 2), jnp.arange(4), jnp.arange(4.0),
+                 jnp.arange(4).at[2].set(9), jax.random.key(1), jax.random.key(2),
                  1, 1.5, "1", None, True]
     words = [repr(describe(value)) for value in different]
     assert len(set(words)) == len(words)

@@ -16,7 +16,8 @@ from flow_fields import Affine
 from small_run import IMPORT, SETTINGS, problem
 
 from otlab.core import devices
-from otlab.flows.objectives import FlowMatching, LogitNormal
+from otlab.flows.objectives import FlowMatching
+from otlab.flows.reflow.times import Exponential
 from otlab.learning import checkpointing as runs
 from otlab.learning import fit as training
 from otlab.learning.checkpointing import checkpoints, lock
@@ -204,7 +205,7 @@ def test_failure_nothing_readable_is_said_and_nothing_is_overwritten(interrupted
     ({"groups": lambda path, tensor: Group()}, "groups was"),
     ({"schedule": lambda fraction: 1 - fraction}, "schedule was"),
     ({"block": 4}, "block was None there and is 4"),
-    ({"objective": FlowMatching(times=LogitNormal(0.5))}, "objective was"),
+    ({"objective": FlowMatching(times=Exponential(0.5))}, "objective was"),
     ({"key": jax.random.key(8)}, "key was"), ({"pairs": 1.0}, "source was"),
     ({"weights": 1.0}, "first weights was"),
     ({"model": Affine(jnp.eye(2), jnp.ones(2))}, "first weights was")])

@@ -451,7 +451,7 @@ def test_failure_sizes_and_settings(key):
         transformer(6, 1, 2, width_multiplier=math.nan, key=key)
     with pytest.raises(TypeError, match="dropout"):
         transformer(6, 1, 2, dropout=0.1, key=key)
-    with sentence("prefix must lie between 0 and the length, 7; got 8"):
+    with sentence("prefix must be between 0 and the length, 7; got 8"):
         prefix_mask(8, T)
 
 

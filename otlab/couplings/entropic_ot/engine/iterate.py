@@ -12,10 +12,11 @@ import jax.numpy as jnp
 from jax import lax
 from jax.nn import logsumexp
 
+from otlab.core.blocks import over_rows
 from otlab.core.costs import resolve_cost
 from otlab.couplings.entropic_ot.engine import anderson
 from otlab.couplings.entropic_ot.engine.anderson import Point
-from otlab.couplings.entropic_ot.engine.tiles import outer, over_rows
+from otlab.couplings.entropic_ot.engine.tiles import outer
 
 FAR = 30.0  # absorb potentials that have moved by this many epsilon
 CLIP = 50.0  # and let no move go farther: exp(50) times a kernel's entries still fits float32

@@ -6,10 +6,10 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from otlab.core.blocks import over_rows
 from otlab.core.costs import resolve_cost
 from otlab.core.inputs import whole
 from otlab.core.linalg import row_argmax
-from otlab.couplings.entropic_ot.engine.tiles import over_rows
 
 TILE = 1 << 20  # entries of the plan held at a time when no block is given
 COARSE = 1 << 15  # columns up to which float32 Gumbel noise of 23 bits has no visible ties

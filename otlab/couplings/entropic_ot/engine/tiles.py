@@ -1,32 +1,7 @@
 """Sums over the rows or columns of an (n, m) table, stored or streamed."""
 
-import jax.numpy as jnp
-from jax import lax
-
+from otlab.core.blocks import over_rows
 from otlab.core.costs import resolve_cost
-
-
-def over_rows(fn, block, *arrays, shards=1):
-    """`fn(*arrays)`, `block` leading rows at a time; fn maps rows to rows.
-
-    The last block is filled up with copies of the final row, whose results are dropped. Where
-    the rows lie on `shards` devices, a tile takes `block` rows from each, so none travels.
-    """
-    n = len(arrays[0]) // shards
-    if block is None or block >= n:
-        return fn(*arrays)
-    count = -(-n // block)
-    rows = jnp.minimum(jnp.arange(count * block), n - 1)
-
-    def tiled(array):
-        tail = array.shape[1:]
-        array = array.reshape(shards, n, *tail)[:, rows].reshape(shards, count, block, *tail)
-        return jnp.moveaxis(array, 1, 0).reshape(count, shards * block, *tail)
-
-    out = lax.map(lambda tile: fn(*tile), tuple(map(tiled, arrays)))
-    tail = out.shape[2:]
-    out = jnp.moveaxis(out.reshape(count, shards, block, *tail), 1, 0)
-    return out.reshape(shards, count * block, *tail)[:, :n].reshape(shards * n, *tail)
 
 
 def reducer(x, y, cost, block, shards=1):

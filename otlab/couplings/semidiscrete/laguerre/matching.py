@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from otlab.core.blocks import over_rows
 from otlab.core.inputs import whole
 from otlab.couplings.entropic_ot.engine.sampling import COARSE, TILE
-from otlab.couplings.entropic_ot.engine.tiles import over_rows
 from otlab.couplings.pairs import Pairs, noise_at
 from otlab.couplings.semidiscrete.laguerre import cells
 from otlab.couplings.semidiscrete.laguerre.problem import from_cost, over_mesh

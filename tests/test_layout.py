@@ -230,3 +230,24 @@ def test_the_stem_of_a_chapter_names_its_module_checks_results_and_tests():
     assert len(chapters) > 10
     assert offenders(missing_of, chapters) == {}
     assert len(missing_of(ROOT / "notebooks" / "flows" / "nothing.ipynb")) == 5
+
+
+def test_the_readme_names_every_chapter():
+    text = (ROOT / "README.md").read_text("utf-8")
+    chapters = {f"{name}.ipynb" for name in toc_files() if name.startswith("notebooks/")}
+    assert chapters - set(re.findall(r"notebooks/[\w/]+\.ipynb", text)) == set()
+
+
+def absent_paths(page: Path) -> list[str]:
+    """Paths that a page for contributors names and that do not exist."""
+    named = re.findall(r"`((?:otlab|tests|tools|notebooks|jupyter_book|findings)/[\w./-]*)`",
+                       page.read_text("utf-8"))
+    mine = {path for path in named if "my_" not in path and "_build" not in path}
+    return sorted(path for path in mine if not (ROOT / path).exists())
+
+
+def test_paths_that_the_pages_name_exist(tmp_path):
+    pages = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "findings/README.md")]
+    assert offenders(absent_paths, pages) == {}
+    (tmp_path / "a.md").write_text("see `otlab/nothing.py`")
+    assert absent_paths(tmp_path / "a.md") == ["otlab/nothing.py"]

@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 
 from otlab.language.llama import Llama, Shape
 from otlab.language.model import LanguageModel
+from otlab.language.training import Step, cosine, minimise, seeded
 
 NOUNS = {"plain": "letter table neighbour shop teacher chair road garden office library".split(),
          "sea": "sailor whale reef harbour tide boat island wave dolphin lighthouse".split()}
@@ -100,27 +101,22 @@ def train(*, seed: int, steps: int, batch: int = 64, rate: float = 3e-3, layers:
         seed: of the texts and of the weights.
         steps, batch, rate: of Adam, the rate falling to zero along a cosine.
     """
-    rng = np.random.default_rng(seed)
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
+    with seeded(seed):
         net = _net(layers, width)
         torch.nn.init.normal_(net.model.embed_tokens.weight, std=0.1)
-    optimiser = torch.optim.Adam(net.parameters(), rate)
-    fall = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
-    model = _model(net)
-    for k in range(steps):
-        styles = rng.random((2, batch)) < RARE
-        texts = sentences(batch, seed=seed + 7_000 * k + 1, sea=styles[0], glad=styles[1])
+    model, rng = _model(net.requires_grad_(False).eval()), np.random.default_rng(seed)
+
+    def objective(step: Step):
+        styles, first = rng.random((2, batch)) < RARE, seed + 7_000 * step.count
+        texts = sentences(batch, seed=first + 1, sea=styles[0], glad=styles[1])
         texts = [c if u < COUNTING else s for s, c, u in
-                 zip(texts, counts(batch, seed=seed + 7_000 * k), rng.random(batch), strict=True)]
+                 zip(texts, counts(batch, seed=first), rng.random(batch), strict=True)]
         tokens = model.tokens(texts)
         logits = model.run(tokens)[:, :-1]
-        loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), tokens.ids[:, 1:].flatten())
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-        fall.step()
-    net.requires_grad_(False).eval()
+        return torch.nn.functional.cross_entropy(logits.flatten(0, 1), tokens.ids[:, 1:].flatten())
+
+    minimise(objective, torch.optim.Adam(net.parameters(), rate), steps=steps, seed=seed, net=net,
+             schedule=cosine)
     return model
 
 

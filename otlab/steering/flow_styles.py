@@ -8,6 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from otlab.language.model import module_names
+from otlab.language.training import Step, cosine, minimise, seeded
 
 CLASSES, SIDE = 10, 8
 STYLES = ("plain", "bold")
@@ -56,23 +57,20 @@ def train(images, labels, *, seed: int, steps: int, batch: int = 128, width: int
     plain, labels = torch.as_tensor(images).float(), torch.as_tensor(labels).long()
     both = torch.stack([plain, bold(plain)])
     draw = torch.Generator().manual_seed(seed)
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        velocity = StyleVelocity(width)
-    optimiser = torch.optim.Adam(velocity.parameters(), rate)
-    fall = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
-    for _ in range(steps):
+    with seeded(seed):
+        velocity = StyleVelocity(width).requires_grad_(False).eval()
+
+    def objective(step: Step):
         row = torch.randint(len(plain), (batch,), generator=draw)
         style = torch.randint(len(STYLES), (batch,), generator=draw)
         x1, t = both[style, row], torch.rand(batch, generator=draw)
         x0 = torch.randn(x1.shape, generator=draw)
         x_t = x0 + t[:, None] * (x1 - x0)
-        loss = (velocity(t, x_t, labels[row], style) - (x1 - x0)).square().mean()
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-        fall.step()
-    return velocity.requires_grad_(False).eval()
+        return (velocity(t, x_t, labels[row], style) - (x1 - x0)).square().mean()
+
+    minimise(objective, torch.optim.Adam(velocity.parameters(), rate), steps=steps, seed=seed,
+             net=velocity, schedule=cosine)
+    return velocity
 
 
 @dataclass(frozen=True)

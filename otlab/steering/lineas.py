@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from otlab.language.hooks import hooked, pool
+from otlab.language.training import Step, cosine, minimise
 from otlab.steering.activation_transport import matched_quantiles
 from otlab.steering.maps import Affine, Maps, untouched
 
@@ -102,33 +103,31 @@ def fit(model, source: Sequence[str], target: Sequence[str], modules: Sequence[s
     flat = [v for pair in weights.values() for v in pair]
     adam = optimiser == "adam"
     opt = torch.optim.Adam(flat, lr=rate, betas=(0.9, 0.9)) if adam else torch.optim.SGD(flat, rate)
-    falling = torch.optim.lr_scheduler.CosineAnnealingLR(opt, steps, rate / 1_000)
-    draw, history = torch.Generator().manual_seed(seed), []
-    whole = Maps({}, first=first)
-    for k in range(steps):
+    draw, whole = torch.Generator().manual_seed(seed), Maps({}, first=first)
+
+    def objective(step: Step):
         rows = _rows(len(source), None if batch is None else size, draw)
         seen = _rows(len(target), None if batch is None else size, draw)
         found = traces(model, [source[i] for i in rows], watched, forward, pooling, first,
                        weights, whole)
-        loss = torch.stack([transport_loss(found[name], aims[name][seen])
+        return torch.stack([transport_loss(found[name], aims[name][seen])
                             for name in watched]).mean()
-        if not bool(torch.isfinite(loss)):
-            raise RuntimeError(f"LinEAS lost its loss (not finite) at step {k} of {steps}; lower "
-                               "rate (try a tenth).")
-        opt.zero_grad()
-        loss.backward()
-        step = opt.param_groups[0]["lr"]
-        opt.step()
-        falling.step()
-        if gamma > 0:
-            shrink(weights, l1=step * gamma * l1, group=step * gamma * group)
-        history.append(loss.detach())
+
+    def falling(step: Step) -> float:
+        return cosine(step, lowest=1e-3)
+
+    def after(step: Step) -> None:
+        strength = gamma * rate * falling(step)
+        shrink(weights, l1=strength * l1, group=strength * group)
+
+    history = minimise(objective, opt, steps=steps, seed=seed, net=model.net, training=False,
+                       schedule=falling, after=after if gamma > 0 else None)
     maps = Maps({name: Affine(w.detach().float().cpu(), b.detach().float().cpu())
                  for name, (w, b) in weights.items()},
                 {"method": "lineas", "model": model.name, "source": len(source), "seed": seed,
                  "target": len(target), "steps": steps, "rate": rate, "gamma": gamma,
                  "optimiser": optimiser}, first=first)
-    return LineasFit(maps, torch.stack(history).cpu(), support(maps))
+    return LineasFit(maps, history, support(maps))
 
 
 def traces(model, rows, watched, forward, pooling="mean", first=False, weights=None, whole=None):
@@ -196,7 +195,7 @@ def _begin(start, name, d, model):
     omega, beta = torch.ones(d), torch.zeros(d)
     if start is not None and name in start:
         omega, beta = start[name].omega, start[name].beta
-    return [v.to(device, torch.float32, copy=True).requires_grad_() for v in (omega, beta)]
+    return [v.to(device, torch.float32, copy=True) for v in (omega, beta)]
 
 
 def _rows(n, size, draw):

@@ -109,6 +109,39 @@ def test_invariant_a_language_model_learns_and_its_weights_stay():
     assert support(found.maps) > 0.9
 
 
+def test_invariant_a_model_that_could_learn_is_left_as_it_was():
+    toy, (x, y) = Toy(), clouds()
+    toy.anchor.requires_grad_(True)
+    toy.net.train()
+    fit(toy, list(x), list(y), toy.blocks, steps=2, rate=0.05, seed=0)
+    assert toy.anchor.requires_grad and toy.anchor.grad is None and toy.net.training
+    assert not toy.net.eval().training
+    fit(toy, list(x), list(y), toy.blocks, steps=2, rate=0.05, seed=0)
+    assert not any(module.training for module in toy.net.modules())
+
+
+def test_oracle_the_proximal_step_is_as_long_as_the_gradient_step():
+    """By hand: plain gradient steps along a cosine that ends at a thousandth, each then shrunk."""
+    toy, (x, y) = Toy(blocks=1), clouds()
+    steps, rate, gamma = 6, 0.05, 0.4
+    found = fit(toy, list(x), list(y), ["0"], steps=steps, rate=rate, seed=0, gamma=gamma,
+                optimiser="sgd")
+    omega, beta = torch.ones(8, requires_grad=True), torch.zeros(8, requires_grad=True)
+    with torch.no_grad():
+        z, aim = toy.run(x), toy.run(y)
+    for k in range(steps):
+        size = rate * (1e-3 + (1 - 1e-3) * (1 + np.cos(np.pi * k / steps)) / 2)
+        loss = transport_loss(z * omega + beta, aim)
+        assert float(found.losses[k]) == pytest.approx(float(loss.detach()), rel=1e-4)
+        gradients = torch.autograd.grad(loss, [omega, beta])
+        with torch.no_grad():
+            for v, gradient, rest in zip((omega, beta), gradients, (1, 0), strict=True):
+                v -= size * gradient
+                v.copy_(rest + proximal(v - rest, l1=size * gamma, group=size * gamma))
+    torch.testing.assert_close(found.maps["0"].omega, omega.detach(), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(found.maps["0"].beta, beta.detach(), atol=1e-5, rtol=1e-5)
+
+
 def test_gradient_through_the_network_matches_finite_differences():
     toy = Toy(d=4, blocks=3)
     x, y = clouds(6, 4)
@@ -151,5 +184,5 @@ def test_failure_sentences():
         fit(model, SOURCE[:3], TARGET, model.blocks, **settings)
     with pytest.raises(ValueError, match="must not be negative"):
         proximal(torch.ones(2), l1=-1, group=0)
-    with pytest.raises(RuntimeError, match="lower rate"):
+    with pytest.raises(RuntimeError, match="lower the learning rate"):
         fit(model, SOURCE, TARGET, model.blocks, steps=20, rate=1e30, seed=0)

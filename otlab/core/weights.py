@@ -1,7 +1,7 @@
-"""Save and load equinox models as safetensors: arrays by path, with metadata beside them."""
+"""Save and load weights as safetensors: arrays by name, with metadata beside them."""
 
 import json
-import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import equinox as eqx
@@ -11,18 +11,74 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from otlab.core.files import aside
+
 KEY = "otlab"  # the one metadata entry of the file: JSON of the caller's dictionary
 
 
-def save_model(path, model, meta: dict | None = None) -> Path:
+def save_arrays(path, arrays: Mapping[str, np.ndarray], meta: Mapping | None = None) -> Path:
+    """Write arrays by name, and `meta`, to a safetensors file; returns its path.
+
+    Args:
+        path: file to write, under any name; folders are made, an existing file is replaced only
+            once the new one is whole.
+        meta: what JSON can hold: seeds, settings, scores, versions, licence. NumPy's numbers are
+            written as Python's, tuples as lists.
+
+    Raises:
+        ValueError: for arrays that are no plain numbers, or a `meta` that JSON cannot hold.
+    """
+    try:
+        text = json.dumps(meta or {}, sort_keys=True, default=_python_number)
+    except TypeError as error:
+        raise ValueError(f"meta must be what JSON can hold ({error}); turn arrays into lists and "
+                         "keys into text.") from error
+    # In C order: safetensors would write another order's numbers in the wrong places.
+    plain = {name: np.asarray(array, order="C") for name, array in arrays.items()}
+    with aside(path) as part:
+        try:
+            save_file(plain, part, metadata={KEY: text})
+        except SafetensorError as error:
+            raise ValueError(f"{path} cannot hold these arrays ({error}).") from error
+    return Path(path)
+
+
+def load_arrays(path, *, what: str = "weights", former_key: str | None = None):
+    """Read a file of `save_arrays`; returns (arrays by name, meta).
+
+    Args:
+        what: the file holds, for the sentences.
+        former_key: metadata entry of files from before there was one for all.
+
+    A safetensors file of another maker has {} for meta.
+
+    Raises:
+        FileNotFoundError: when there is no such file.
+        ValueError: when it is empty, cut, or no safetensors file.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"There are no {what} at {path}; make them and save them first.")
+    try:
+        with safe_open(path, framework="numpy") as file:
+            entries = file.metadata() or {}
+            arrays = {name: file.get_tensor(name) for name in file.keys()}
+        meta = json.loads(entries.get(KEY) or entries.get(former_key) or "{}")
+        if not isinstance(meta, dict):
+            raise ValueError(f"its metadata are a {type(meta).__name__}")
+    except (SafetensorError, ValueError) as error:
+        raise ValueError(f"{path} is no whole safetensors file of {what} ({error}); save it "
+                         "again.") from error
+    return arrays, meta
+
+
+def save_model(path, model, meta: Mapping | None = None) -> Path:
     """Write the arrays of a model, and `meta`, to a safetensors file; returns its path.
 
     Args:
-        path: file to write, such as "weights/digits.safetensors"; folders are made, an
-            existing file is replaced only once the new one is whole.
+        path, meta: as in `save_arrays`.
         model: any pytree; its arrays are saved under their paths (".mlp.layers[0].weight"),
             everything else (sizes, activations) is the code's business.
-        meta: what JSON can hold: seeds, settings, scores, versions, licence.
 
     Raises:
         ValueError: for a model without arrays, arrays that are no plain numbers, or a
@@ -33,23 +89,10 @@ def save_model(path, model, meta: dict | None = None) -> Path:
         if jnp.issubdtype(leaf.dtype, jax.dtypes.extended):
             raise ValueError(f"save_model writes numbers; {name} is a PRNG key. Save its seed "
                              "in meta instead.")
-        arrays[name] = np.asarray(leaf, order="C")
+        arrays[name] = np.asarray(leaf)
     if not arrays:
         raise ValueError("save_model found no array in the model; there is nothing to save.")
-    try:
-        text = json.dumps(meta or {}, sort_keys=True)
-    except TypeError as error:
-        raise ValueError(f"meta must be what JSON can hold ({error}); turn arrays into lists and "
-                         "numbers into int or float.") from error
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        save_file(arrays, part, metadata={KEY: text})
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
-    return path
+    return save_arrays(path, arrays, meta)
 
 
 def load_model(path, like):
@@ -66,16 +109,7 @@ def load_model(path, like):
         ValueError: when the file is no safetensors file, or its arrays are not those of
             `like` (the first difference is named).
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"No weights at {path}; train and save_model them first.")
-    try:
-        with safe_open(path, framework="numpy") as file:
-            meta = json.loads((file.metadata() or {}).get(KEY, "{}"))
-            arrays = {name: file.get_tensor(name) for name in file.keys()}
-    except SafetensorError as error:
-        raise ValueError(f"{path} is no whole safetensors file ({error}); save it "
-                         "again.") from error
+    arrays, meta = load_arrays(path)
     wanted = dict(_leaves(like))
     if wanted.keys() != arrays.keys():
         odd = sorted(wanted.keys() ^ arrays.keys())[0]
@@ -89,6 +123,13 @@ def load_model(path, like):
     loaded = iter([jnp.asarray(arrays[name], leaf.dtype) for name, leaf in wanted.items()])
     model = jax.tree.map(lambda leaf: next(loaded) if _is_array(leaf) else leaf, like)
     return model, meta
+
+
+def _python_number(value):
+    """A number of NumPy as one of Python, for JSON."""
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"{type(value).__name__} is none of its values")
 
 
 def _is_array(leaf):

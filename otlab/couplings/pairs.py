@@ -1,5 +1,7 @@
 """Pairs of noise and data in eight bytes each, and the noise that a number brings back."""
 
+import zipfile
+import zlib
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -9,6 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
+
+from otlab.core.files import aside
 
 
 @partial(jax.jit, static_argnames="shape")
@@ -61,13 +65,23 @@ class Pairs:
                            jnp.asarray(self.data_id), jnp.asarray(data), batch)
 
     def save(self, path) -> None:
-        """Write the pairs as a compressed .npz file."""
-        np.savez_compressed(path, seed=self.seed, noise_id=self.noise_id, data_id=self.data_id)
+        """Write the pairs as a compressed .npz file, under this very name."""
+        with aside(path) as part, part.open("wb") as file:
+            np.savez_compressed(file, seed=self.seed, noise_id=self.noise_id, data_id=self.data_id)
 
     @classmethod
     def load(cls, path) -> "Pairs":
-        """Read what `save` wrote."""
-        if not Path(path).exists():
+        """Read what `save` wrote.
+
+        Raises:
+            FileNotFoundError: when nothing was saved there.
+            ValueError: when the file is cut, or holds something else.
+        """
+        if not Path(path).is_file():
             raise FileNotFoundError(f"no pairs at {path}; make them with stream_pairs and save().")
-        with np.load(path) as file:
-            return cls(int(file["seed"]), file["noise_id"], file["data_id"])
+        try:
+            with np.load(path) as file:
+                return cls(int(file["seed"]), file["noise_id"], file["data_id"])
+        except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+            raise ValueError(f"{path} holds no whole set of pairs ({error}); save it again with "
+                             "Pairs.save.") from error

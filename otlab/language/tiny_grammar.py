@@ -1,15 +1,13 @@
 """A language of ninety words with two independent styles, and a small model that learns it."""
 
-import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
 
+from otlab.core.weights import load_arrays, save_arrays
 from otlab.language.llama import Llama, Shape
 from otlab.language.model import LanguageModel
 from otlab.language.training import Step, cosine, minimise, seeded
@@ -27,7 +25,7 @@ NUMBERS = "one two three four five six seven eight nine ten eleven twelve".split
 STYLES = {"sea": (NOUNS, VERBS), "glad": (ADJECTIVES, ADVERBS)}
 WORDS = ["<pad>", "<start>", "the", ".", *PLACES, *NUMBERS,
          *(w for slot in (NOUNS, VERBS, ADJECTIVES, ADVERBS) for ws in slot.values() for w in ws)]
-KEY = "otlab.tiny_grammar"
+FORMER_KEY = "otlab.tiny_grammar"
 RARE = 0.15      # share of training sentences that have a style, each style on its own
 COUNTING = 0.25  # share of training texts that only count
 
@@ -121,12 +119,18 @@ def train(*, seed: int, steps: int, batch: int = 64, rate: float = 3e-3, layers:
 
 
 def save(model: LanguageModel, path, **notes) -> Path:
-    """Write the weights as safetensors; notes (seed, command, …) stand beside them."""
-    path, shape = Path(path), model.net.shape
-    path.parent.mkdir(parents=True, exist_ok=True)
-    head = {"layers": shape.layers, "width": shape.width} | notes
-    save_file(model.net.state_dict(), path, metadata={KEY: json.dumps(head, sort_keys=True)})
-    return path
+    """Write the weights, as float32, to a safetensors file; notes (seed, command, …) beside them.
+
+    Raises:
+        ValueError: for notes that JSON cannot hold, or named like a size of the model.
+    """
+    sizes = {"layers": model.net.shape.layers, "width": model.net.shape.width}
+    if taken := sizes.keys() & notes.keys():
+        raise ValueError(f"the file notes {' and '.join(sorted(taken))} of the model itself; "
+                         "give your note another name.")
+    weights = {name: value.detach().float().cpu().numpy()
+               for name, value in model.net.state_dict().items()}
+    return save_arrays(path, weights, sizes | notes)
 
 
 def load(path) -> tuple[LanguageModel, dict]:
@@ -134,15 +138,19 @@ def load(path) -> tuple[LanguageModel, dict]:
 
     Raises:
         FileNotFoundError: when nothing was saved there.
+        ValueError: when the file is cut, or holds something else.
     """
-    if not Path(path).exists():
-        raise FileNotFoundError(f"no weights at {Path(path).name}; train and save them first.")
-    with safe_open(path, framework="pt") as file:
-        head = json.loads(file.metadata()[KEY])
-        state = {name: file.get_tensor(name) for name in file.keys()}
-    net = _net(head["layers"], head["width"])
-    net.load_state_dict(state)
-    return _model(net.requires_grad_(False).eval()), head
+    weights, notes = load_arrays(path, former_key=FORMER_KEY)
+    if not {"layers", "width"} <= set(notes):
+        raise ValueError(f"{path} holds no tiny grammar: it notes no layers and width; name a file "
+                         "that tiny_grammar.save wrote.")
+    net = _net(notes["layers"], notes["width"])
+    try:
+        net.load_state_dict({name: torch.tensor(value) for name, value in weights.items()})
+    except RuntimeError as error:
+        raise ValueError(f"{path} holds another model than it notes, {notes['layers']} layers of "
+                         f"width {notes['width']} ({error}); train and save it again.") from error
+    return _model(net.requires_grad_(False).eval()), notes
 
 
 def _net(layers: int, width: int) -> Llama:

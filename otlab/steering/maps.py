@@ -1,19 +1,19 @@
 """Affine maps of activations, one scale and one shift a neuron: apply, invert, compose, save."""
 
-import json
+import re
 from collections.abc import Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
 
+from otlab.core.weights import load_arrays, save_arrays
 from otlab.language.hooks import hooked
 
 TOKENS = ("all", "last")
-KEY = "otlab.maps"
+VECTORS = ("omega", "beta", "low", "high")
+FORMER_KEY = "otlab.maps"
 
 
 @dataclass(frozen=True)
@@ -113,37 +113,42 @@ class Maps(Mapping):
         return replace(self, modules=both, info={"first": self.info, "then": other.info})
 
     def save(self, path) -> Path:
-        """Write a safetensors file: vectors as float32, `info` beside them."""
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        vectors = {f"{name}|{part}": getattr(m, part).float().contiguous().cpu()
-                   for name, m in self.items() for part in ("omega", "beta", "low", "high")
-                   if getattr(m, part) is not None}
+        """Write a safetensors file: vectors as float32, `info` beside them.
+
+        Raises:
+            ValueError: when there is no map, or `info` is not what JSON can hold.
+        """
+        vectors = {f"{name}|{part}": getattr(m, part).detach().float().cpu().numpy()
+                   for name, m in self.items() for part in VECTORS if getattr(m, part) is not None}
         if not vectors:
             raise ValueError("there is no map to save.")
         head = {"info": self.info, "tokens": self.tokens, "first": self.first}
-        save_file(vectors, path, metadata={KEY: json.dumps(head, sort_keys=True)})
-        return path
+        return save_arrays(path, vectors, head)
 
     @classmethod
     def load(cls, path) -> "Maps":
-        """Read what `save` wrote, maps in the order of their names' numbers."""
-        if not Path(path).exists():
-            raise FileNotFoundError(f"no maps at {path}; fit them and save them first.")
-        with safe_open(path, framework="pt") as file:
-            head = (file.metadata() or {}).get(KEY)
-            if head is None:
-                raise ValueError(f"{Path(path).name} holds no maps: it has no {KEY!r} entry.")
-            parts = {}
-            for key in file.keys():
-                name, part = key.rsplit("|", 1)
-                parts.setdefault(name, {})[part] = file.get_tensor(key)
-        return cls({name: Affine(**parts[name]) for name in sorted(parts, key=_number)},
-                   **json.loads(head))
+        """Read what `save` wrote, maps in the order of their names' numbers.
+
+        Raises:
+            FileNotFoundError: when nothing was saved there.
+            ValueError: when the file is cut, or holds something else.
+        """
+        vectors, head = load_arrays(path, what="maps", former_key=FORMER_KEY)
+        parts: dict[str, dict] = {}
+        for key, vector in vectors.items():
+            name, _, part = key.rpartition("|")
+            parts.setdefault(name, {})[part] = torch.tensor(vector)
+        whole = all({"omega", "beta"} <= set(p) <= set(VECTORS) for p in parts.values())
+        if set(head) != {"info", "tokens", "first"} or not whole:
+            raise ValueError(f"{path} holds no maps but {', '.join(sorted(vectors)[:2])}, …; name "
+                             "a file that Maps.save wrote.")
+        return cls({name: Affine(**parts[name]) for name in sorted(parts, key=_numbers_first)},
+                   **head)
 
 
-def _number(name: str):
-    return [int(p) if p.isdigit() else p for p in name.replace(".", " . ").split()]
+def _numbers_first(name: str):
+    """Key that sorts layers.2 before layers.10, and numbers before words."""
+    return [(0, int(p), "") if p.isdecimal() else (1, 0, p) for p in re.split(r"\.", name)]
 
 
 @contextmanager
@@ -189,7 +194,7 @@ def _prepared(affine: Affine, strength: float, device):
     """The interpolated map as a function of z alone, its vectors on the device once for all."""
     vectors = {part: None if getattr(affine, part) is None
                else getattr(affine, part).to(device, torch.float32)
-               for part in ("omega", "beta", "low", "high")}
+               for part in VECTORS}
     still = Affine(**vectors)
     if still.low is not None:
         return lambda z: still(z, strength)

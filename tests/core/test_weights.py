@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save_file
 
-from otlab.core.weights import load_model, save_model
+from otlab.core.weights import KEY, load_arrays, load_model, save_arrays, save_model
 from otlab.learning.nets.mlp import Velocity
 
 
@@ -74,7 +74,7 @@ def test_failure_another_architecture_is_named(model, tmp_path, key):
 
 
 def test_failure_no_file_and_no_safetensors_file(model, tmp_path):
-    with pytest.raises(FileNotFoundError, match="No weights"):
+    with pytest.raises(FileNotFoundError, match="no weights at"):
         load_model(tmp_path / "absent.safetensors", model)
     (tmp_path / "torn.safetensors").write_bytes(b"not a header")
     with pytest.raises(ValueError, match="no whole safetensors"):
@@ -101,3 +101,66 @@ def test_a_single_number_comes_back_as_a_single_number(tmp_path):
     save_model(path, Scaled(jnp.asarray(2.5)))
     loaded, _ = load_model(path, Scaled(jnp.asarray(0.0)))
     assert loaded.scale.shape == () and float(loaded.scale) == 2.5
+
+
+@pytest.mark.parametrize("name", ["w.safetensors", "w", "w.2", ".hidden", "two words.npz"])
+def test_invariant_a_file_has_the_name_that_it_was_given(tmp_path, name):
+    arrays = {"b": np.arange(6.0).reshape(2, 3).T, "a": np.ones((), np.int16), "": np.zeros((0, 3))}
+    path = save_arrays(tmp_path / name, arrays, {"n": 1})
+    assert [p.name for p in tmp_path.iterdir()] == [name] and path.name == name
+    found, meta = load_arrays(tmp_path / name)
+    assert meta == {"n": 1} and found.keys() == arrays.keys()
+    for key, array in arrays.items():
+        np.testing.assert_array_equal(found[key], array)     # a transposed array, too
+        assert found[key].dtype == array.dtype and found[key].shape == array.shape
+
+
+def test_invariant_half_precision_comes_back(tmp_path):
+    arrays = {"w": jnp.asarray([1.5, -2.0], jnp.bfloat16)}
+    loaded, _ = load_model(save_model(tmp_path / "w", arrays), {"w": jnp.zeros(2, jnp.bfloat16)})
+    assert loaded["w"].dtype == jnp.bfloat16 and loaded["w"].tolist() == [1.5, -2.0]
+
+
+def test_oracle_numbers_of_numpy_are_written_as_numbers(tmp_path):
+    meta = {"seed": np.int64(3), "rate": np.float32(0.5), "on": np.bool_(True),
+            "deep": {"list": [np.float64(1e-9), (np.uint8(2),)]}}
+    path = save_arrays(tmp_path / "w", {"w": np.ones(1)}, meta)
+    assert load_arrays(path)[1] == {"seed": 3, "rate": 0.5, "on": True,
+                                    "deep": {"list": [1e-9, [2]]}}
+
+
+@pytest.mark.parametrize("cut", [0, 5, 9, 0.5, -1])
+def test_failure_an_empty_or_cut_file(tmp_path, cut):
+    whole = save_arrays(tmp_path / "w", {"w": np.ones(40)}, {"seed": 1}).read_bytes()
+    size = round(cut * len(whole)) if isinstance(cut, float) else cut
+    (tmp_path / "cut").write_bytes(whole[:size])
+    with pytest.raises(ValueError, match=r"cut is no whole safetensors file of maps .*save it"):
+        load_arrays(tmp_path / "cut", what="maps")
+
+
+def test_failure_foreign_files(tmp_path):
+    for name, metadata in (("text", {KEY: "no json"}), ("list", {KEY: "[1]"})):
+        save_file({"w": np.ones(2)}, tmp_path / name, metadata=metadata)
+        with pytest.raises(ValueError, match=f"{name} is no whole safetensors file of weights"):
+            load_arrays(tmp_path / name)
+    np.save(tmp_path / "array.npy", np.ones(2))
+    with pytest.raises(ValueError, match="no whole safetensors file"):
+        load_arrays(tmp_path / "array.npy")
+    with pytest.raises(FileNotFoundError, match="no weights at"):
+        load_arrays(tmp_path)                                # a folder
+    save_file({"w": np.ones(2)}, tmp_path / "other", metadata={"author": "somebody"})
+    assert load_arrays(tmp_path / "other")[1] == {}
+
+
+def test_invariant_metadata_under_a_former_key_are_found(tmp_path):
+    save_file({"w": np.ones(2)}, tmp_path / "old", metadata={"otlab.once": '{"seed": 4}'})
+    assert load_arrays(tmp_path / "old", former_key="otlab.once")[1] == {"seed": 4}
+    assert load_arrays(tmp_path / "old")[1] == {}
+
+
+def test_failure_arrays_that_are_no_numbers_leave_the_old_file(tmp_path):
+    path = save_arrays(tmp_path / "w", {"w": np.ones(1)}, {"old": 1})
+    with pytest.raises(ValueError, match="cannot hold these arrays"):
+        save_arrays(path, {"w": np.array(["a", "b"])})
+    assert load_arrays(path)[1] == {"old": 1}
+    assert [p.name for p in tmp_path.iterdir()] == ["w"]

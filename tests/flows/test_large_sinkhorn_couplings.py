@@ -84,12 +84,30 @@ def test_stream_pairs_every_noise_once_and_store_is_eight_bytes(images, n, tmp_p
     assert (pairs.noise_id.nbytes + pairs.data_id.nbytes) == 8 * len(pairs)
     pairs.save(tmp_path / "pairs.npz")
     again = pairing.Pairs.load(tmp_path / "pairs.npz")
+    assert [p.name for p in tmp_path.iterdir()] == ["pairs.npz"]
     assert np.array_equal(again.data_id, pairs.data_id) and again.seed == 0
     x0, x1 = pairs.sampler(images, 7)(jax.random.key(1))
     assert x0.shape == x1.shape == (7, 4, 4)
     assert any(jnp.allclose(x1[0], im) for im in images)
     assert jnp.array_equal(pairs.x0(jnp.array([2]), (4, 4))[0],
                            pairing.noise_at(jax.random.key(0), jnp.array([2]), (4, 4))[0])
+
+
+def test_stored_pairs_have_the_name_that_they_were_given_and_a_bad_file_is_named(tmp_path):
+    pairs = pairing.Pairs(3, np.arange(50, dtype=np.uint32), np.zeros(50, np.int32))
+    pairs.save(tmp_path / "pairs")
+    assert pairing.Pairs.load(tmp_path / "pairs").seed == 3
+    whole = (tmp_path / "pairs").read_bytes()
+    np.savez(tmp_path / "foreign.npz", other=np.ones(2))
+    np.save(tmp_path / "one.npy", np.ones(2))
+    for name, content in (("empty", b""), ("cut", whole[:len(whole) // 2]), ("text", b"pairs"),
+                          ("foreign.npz", None), ("one.npy", None)):
+        if content is not None:
+            (tmp_path / name).write_bytes(content)
+        with pytest.raises(ValueError, match=f"{name} holds no whole set of pairs"):
+            pairing.Pairs.load(tmp_path / name)
+    with pytest.raises(FileNotFoundError, match="no pairs at"):
+        pairing.Pairs.load(tmp_path / "absent")
 
 
 def test_whole_data_set_gets_equal_shares(images):

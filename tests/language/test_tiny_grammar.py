@@ -1,10 +1,15 @@
 """The small language: its styles, its judges, and a model that learns it."""
 
+import json
+
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.torch import save_file
 
+from otlab.core.weights import load_arrays, save_arrays
 from otlab.language import tiny_grammar as tiny
 
 
@@ -46,8 +51,51 @@ def test_invariant_weights_come_back_with_their_notes(tmp_path):
     assert notes["seed"] == 1 and notes["width"] == 32
     texts = tiny.counts(3, seed=0)
     assert again.perplexity_of(texts) == model.perplexity_of(texts)
-    with pytest.raises(FileNotFoundError, match="train and save"):
+    with pytest.raises(FileNotFoundError, match="no weights at"):
         tiny.load(tmp_path / "none.safetensors")
+
+
+def small(**shape):
+    return tiny.train(seed=2, steps=1, batch=2, **({"width": 16, "layers": 1} | shape))
+
+
+def test_invariant_weights_of_before_there_was_one_key_are_loaded(tmp_path):
+    model = small()
+    head = {"layers": 1, "width": 16, "seed": 5}
+    save_file(model.net.state_dict(), tmp_path / "old",
+              metadata={"otlab.tiny_grammar": json.dumps(head)})
+    old, notes = tiny.load(tmp_path / "old")
+    assert notes == head
+    assert all(torch.equal(a, b) for a, b in
+               zip(old.net.parameters(), model.net.parameters(), strict=True))
+
+
+def test_invariant_any_name_any_numbers_any_precision(tmp_path):
+    model = small()
+    assert tiny.save(model.to(torch.bfloat16), tmp_path / "w", seed=np.int64(3)).name == "w"
+    again, notes = tiny.load(tmp_path / "w")
+    assert notes["seed"] == 3 and again.dtype == torch.float32
+    assert [p.name for p in tmp_path.iterdir()] == ["w"]
+    for a, b in zip(again.net.parameters(), model.net.parameters(), strict=True):
+        assert torch.equal(a, b.to(torch.bfloat16).float()) and not a.requires_grad
+
+
+def test_failure_files_that_hold_no_tiny_grammar(tmp_path):
+    whole = tiny.save(small(), tmp_path / "whole").read_bytes()
+    for name, content in (("empty", b""), ("cut", whole[:-3]), ("text", b"the old letter")):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(ValueError, match=f"{name} is no whole safetensors file"):
+            tiny.load(tmp_path / name)
+    save_file({"w": torch.ones(2)}, tmp_path / "other")
+    with pytest.raises(ValueError, match="other holds no tiny grammar"):
+        tiny.load(tmp_path / "other")
+    arrays, notes = load_arrays(tmp_path / "whole")
+    save_arrays(tmp_path / "wider", arrays, notes | {"width": 32})
+    with pytest.raises(ValueError, match="wider holds another model than it notes, 1 layers of"):
+        tiny.load(tmp_path / "wider")
+    with pytest.raises(ValueError, match="notes layers of the model itself"):
+        tiny.save(small(), tmp_path / "whole", layers=7)
+    assert (tmp_path / "whole").read_bytes() == whole
 
 
 def test_failure_sentences():

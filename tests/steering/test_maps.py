@@ -1,12 +1,16 @@
 """Hooks come and go without a trace; maps move what they should, invert, compose and are kept."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.torch import save_file
 from tiny_models import encode, hugging_face, tiny
 
+from otlab.core.weights import save_arrays
 from otlab.language.hooks import activations, hooked, pool
 from otlab.language.model import Tokens
 from otlab.steering.maps import Affine, Maps, steer
@@ -119,6 +123,52 @@ def test_invariant_saved_maps_write_the_same_text(tmp_path):
         text = model.generate(TEXTS, new=8, seed=5).texts
     with steer(model, back):
         assert model.generate(TEXTS, new=8, seed=5).texts == text
+
+
+def test_invariant_what_is_saved_is_loaded(tmp_path):
+    """One map on two layers, numbers and words for names, NumPy's numbers, any file name."""
+    one = Affine(torch.rand(3), torch.rand(3).requires_grad_())
+    names = ["0", "2", "10", "head", "layers.9.mlp", "layers.10.mlp", "layers.x", "a|b", "²"]
+    info = {"n": np.int64(3), "loss": np.float32(0.5), "modules": ("a", "b")}
+    maps = Maps(dict.fromkeys(names[::-1], one), info)
+    assert maps.save(tmp_path / "maps").name == "maps"
+    back = Maps.load(tmp_path / "maps")
+    assert list(back)[:3] == names[:3] and set(back) == set(names)
+    assert list(back).index("layers.9.mlp") < list(back).index("layers.10.mlp")
+    assert back.info == {"n": 3, "loss": 0.5, "modules": ["a", "b"]}
+    for name in names:
+        assert torch.equal(back[name].omega, one.omega) and torch.equal(back[name].beta, one.beta)
+    assert [p.name for p in tmp_path.iterdir()] == ["maps"]
+
+
+def test_invariant_maps_of_before_there_was_one_key_are_loaded(tmp_path):
+    head = {"info": {"method": "mean", "n": 4}, "tokens": "last", "first": True}
+    vectors = {f"layers.{k}|{part}": torch.full((2,), float(k))
+               for k in (10, 9) for part in ("omega", "beta", "low", "high")}
+    save_file(vectors, tmp_path / "old", metadata={"otlab.maps": json.dumps(head)})
+    old = Maps.load(tmp_path / "old")
+    assert list(old) == ["layers.9", "layers.10"] and old.info == head["info"]
+    assert old.tokens == "last" and old.first and old["layers.9"].high.tolist() == [9, 9]
+
+
+def test_failure_files_that_hold_no_maps(tmp_path):
+    some_maps(tiny()).save(tmp_path / "whole")
+    whole = (tmp_path / "whole").read_bytes()
+    for name, content in (("empty", b""), ("cut", whole[:-7]), ("text", b"omega and beta")):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(ValueError, match=f"{name} is no whole safetensors file of maps"):
+            Maps.load(tmp_path / name)
+    head = {"info": {}, "tokens": "all", "first": False}
+    save_file({"w": torch.ones(2)}, tmp_path / "other")
+    save_arrays(tmp_path / "model", {".w": np.ones(2)}, {"layers": 4})
+    save_arrays(tmp_path / "half", {"0|omega": np.ones(2)}, head)
+    save_arrays(tmp_path / "more", {f"0|{p}": np.ones(2) for p in ("omega", "beta", "c")}, head)
+    for name in ("other", "model", "half", "more"):
+        with pytest.raises(ValueError, match=f"{name} holds no maps"):
+            Maps.load(tmp_path / name)
+    with pytest.raises(ValueError, match="meta must be what JSON can hold"):
+        Maps(dict(some_maps(tiny())), {"tensor": torch.ones(2)}).save(tmp_path / "whole")
+    assert (tmp_path / "whole").read_bytes() == whole
 
 
 @settings(max_examples=30, deadline=None)

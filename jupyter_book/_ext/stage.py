@@ -20,7 +20,7 @@ ROOMS = {
     "language": "The language model, its activations, and hooks that move them.",
     "couplings": "Who is paired with whom: solvers that return potentials and sample pairs.",
     "flows": "Velocities learnt on those pairs: paths, objectives, sampling, measures of quality.",
-    "steering": "Moving a network's activations: maps, probes, concepts.",
+    "steering": "Moving a network's activations: maps, probes, transport.",
     "lab": "Around the chapters: sliders, figures, claims, checks, runs and parameter sweeps.",
 }
 PLOTLY = "application/vnd.plotly.v1+json"

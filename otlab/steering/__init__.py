@@ -1,4 +1,4 @@
-"""Moving a network's activations: maps, probes, concepts."""
+"""Moving a network's activations: maps, probes, transport."""
 
 from otlab._rooms import offer
 

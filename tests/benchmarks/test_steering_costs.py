@@ -12,12 +12,12 @@ import pytest
 import report
 import torch
 
+from otlab.core.data.texts import CONCEPTS, bags
 from otlab.language import carried
 from otlab.language.hooks import activations
 from otlab.language.model import carried as carried_model
 from otlab.steering import lineas
 from otlab.steering.activation_transport import fit
-from otlab.steering.concepts import CONCEPTS, bags
 from otlab.steering.maps import steer
 
 REPEATS = 7

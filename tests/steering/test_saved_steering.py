@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
+from otlab.core.data.texts import CONCEPTS, bags
 from otlab.steering import activation_transport as act
-from otlab.steering.concepts import CONCEPTS, bags
 from otlab.steering.maps import Maps, steer
 from otlab.steering.side_by_side import turn_rows
 

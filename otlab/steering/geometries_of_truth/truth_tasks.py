@@ -2,17 +2,16 @@
 
 Two settings that are often confused. `statements`: somebody else's sentences, true and false,
 which a model reads. `questions`: prompts that the model answers itself; `Questions.correct` then
-says which answers were right. Facts: facts/truth.json, with source and licence.
+says which answers were right. The facts are those of `core.data.texts`.
 """
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from importlib import resources
 
 import numpy as np
+
+from otlab.core.data.texts import facts
 
 STATEMENTS = ("cities", "negations", "capitals", "larger than", "Spanish")
 QUESTIONS = ("addition", "capital", "past tense", "letters", "decimals")
@@ -83,27 +82,6 @@ def first_line(text: str) -> str:
     return next(filter(None, lines), "")
 
 
-@lru_cache
-def facts(table: str) -> tuple[tuple[str, str], ...]:
-    """Pairs of one table: "capitals", "cities", "words" or "verbs"."""
-    tables = _document()["tables"]
-    if table not in tables:
-        raise ValueError(f"table must be one of {', '.join(tables)}; got {table!r}.")
-    return tuple(tuple(row) for row in tables[table]["rows"])
-
-
-@lru_cache
-def _document() -> dict:
-    path = resources.files(__package__) / "facts" / "truth.json"
-    return json.loads(path.read_text("utf-8"))
-
-
-def sources() -> dict[str, str]:
-    """Where each table of facts comes from, with its licence."""
-    return {name: f"{t['source']} Licence: {t['licence']}."
-            for name, t in _document()["tables"].items()}
-
-
 def couples(partners: Sequence[str], rng) -> list[tuple[int, int]]:
     """Items two by two, at random, with different partners; in false statements they swap them.
 
@@ -142,11 +120,12 @@ def in_words(n: int) -> str:
 def statements(*, seed: int = 0) -> dict[str, Statements]:
     """Five tasks, 1,640 statements, half of them true; the same ones for the same seed."""
     rng = np.random.default_rng(seed)
-    city = "The city of {0} is in {1}.", facts("cities")
+    city = "The city of {0} is in {1}.", facts("cities").rows
     found = {
         "cities": _twins("cities", *city, rng),
-        "capitals": _twins("capitals", "The capital of {0} is {1}.", facts("capitals"), rng),
-        "Spanish": _twins("Spanish", "The Spanish word '{1}' means '{0}'.", facts("words"), rng),
+        "capitals": _twins("capitals", "The capital of {0} is {1}.", facts("capitals").rows, rng),
+        "Spanish": _twins("Spanish", "The Spanish word '{1}' means '{0}'.", facts("words").rows,
+                          rng),
         "larger than": _larger(rng)}
     positive = found["cities"]
     found["negations"] = Statements(
@@ -189,12 +168,12 @@ def questions(*, seed: int = 0, n: int = 200) -> dict[str, Questions]:
     """
     rng = np.random.default_rng(seed)
     sums = _distinct(n, lambda: tuple(int(v) for v in rng.integers(10, 100, 2)))
-    words = [a for a, _ in facts("words")]
+    words = [a for a, _ in facts("words").rows]
     words = [words[k] for k in rng.permutation(len(words)) if len(words[k]) > 3][:n]
     letters = [(w, _letter(w, rng)) for w in words]
     pairs = _distinct(n, lambda: _decimals(rng))
-    verbs = [v for v in facts("verbs") if v[0] not in ("go", "see")]
-    capitals = [c for c in facts("capitals") if c[0] != "Italy"]
+    verbs = [v for v in facts("verbs").rows if v[0] not in ("go", "see")]
+    capitals = [c for c in facts("capitals").rows if c[0] != "Italy"]
     add = [(f"{a} {b}", str(a + b)) for a, b in sums]
 
     def ask(name, template, rows, parts, number, table=""):

@@ -1,20 +1,19 @@
 """Statements, questions and their checkers."""
 
-import json
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from otlab.core.data.texts import facts
 from otlab.steering.geometries_of_truth import truth_tasks as tt
 
 
 def test_oracle_statements_agree_with_the_facts():
     found = tt.statements()
-    at, capital = dict(tt.facts("cities")), dict(tt.facts("capitals"))
+    at, capital = dict(facts("cities").rows), dict(facts("capitals").rows)
     for task, table, cut in (("cities", at, " is in "), ("negations", at, " is not in ")):
         s = found[task]
         for text, y in zip(s.texts, s.y, strict=True):
@@ -27,7 +26,7 @@ def test_oracle_statements_agree_with_the_facts():
     for text, y in zip(found["larger than"].texts, found["larger than"].y, strict=True):
         a, b = text[:-1].lower().split(" is larger than ")
         assert (numbers[a] > numbers[b]) == bool(y)
-    spanish = {b: a for a, b in tt.facts("words")}
+    spanish = {b: a for a, b in facts("words").rows}
     for text, y in zip(found["Spanish"].texts, found["Spanish"].y, strict=True):
         _, word, _, meaning, _ = text.split("'")
         assert (spanish[word] == meaning) == bool(y)
@@ -108,20 +107,7 @@ def test_oracle_words(text, want, right):
     assert tt.opens_with(text, want) == right
 
 
-def test_facts_are_documented_and_small():
-    path = Path(tt.__file__).parent / "facts" / "truth.json"
-    assert path.stat().st_size < 40_000
-    for table in json.loads(path.read_text("utf-8"))["tables"].values():
-        assert table["source"] and table["licence"] and len(table["columns"]) == 2
-        items = [a for a, _ in table["rows"]]
-        assert len(set(items)) == len(items) > 150
-    assert all("Licence" in line for line in tt.sources().values())
-    assert not {c for _, c in tt.facts("capitals")} & {c for c, _ in tt.facts("cities")}
-
-
 def test_failure_sentences():
-    with pytest.raises(ValueError, match="table must be one of capitals"):
-        tt.facts("planets")
     with pytest.raises(ValueError, match="20 to 99"):
         tt.in_words(7)
     with pytest.raises(ValueError, match="share"):

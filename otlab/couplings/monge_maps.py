@@ -9,13 +9,14 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from otlab.core.costs import paired_cost
-from otlab.core.inputs import known, number, positive, positive_int
+from otlab.core.inputs import all_finite, known, number, positive, positive_int
 from otlab.core.linalg import gaussian_matrix
 from otlab.couplings.entropic_ot.divergence import sinkhorn_divergence
 from otlab.couplings.monge_gap import conservativity, monge_gap
 from otlab.learning import loop
 from otlab.learning.fit import fit as train
 from otlab.learning.loop import TrainState, init
+from otlab.learning.nets import initial
 
 __all__ = ["Affine", "MapFit", "Objective", "SphereMap", "StructuredMap", "fit", "gaussian_map",
            "init", "small_network", "step"]
@@ -122,8 +123,8 @@ class SphereMap(eqx.Module):
 
 def small_network(d: int, width: int, depth: int, scale: float, key) -> eqx.nn.MLP:
     """A silu MLP of R^d into itself whose last layer is multiplied by `scale`."""
-    mlp = eqx.nn.MLP(positive_int("d", d), d, positive_int("width", width),
-                     positive_int("depth", depth), activation=jax.nn.silu, key=key)
+    mlp = initial.mlp(positive_int("d", d), d, positive_int("width", width),
+                      positive_int("depth", depth), activation=jax.nn.silu, key=key)
     last = mlp.layers[-1]
     return eqx.tree_at(lambda m: (m.layers[-1].weight, m.layers[-1].bias), mlp,
                        (scale * last.weight, scale * last.bias))
@@ -211,9 +212,9 @@ class MapFit(eqx.Module):
 
     def require_converged(self) -> "MapFit":
         """Return self, or raise RuntimeError: a loss was lost, or solves missed their tol."""
-        bad = ~jnp.isfinite(self.history["loss"])
+        bad = ~np.isfinite(np.asarray(self.history["loss"]))
         if bool(bad.any()):
-            raise RuntimeError(f"fit lost its loss (not finite) at step {int(jnp.argmax(bad))} of "
+            raise RuntimeError(f"fit lost its loss (not finite) at step {int(np.argmax(bad))} of "
                                f"{len(bad)}; lower rate (try a tenth) or look at the clouds.")
         missed = int(self.history["unconverged"].sum())
         if missed:
@@ -242,7 +243,7 @@ def fit(key, model, x, y, objective: Objective, *, steps: int, batch: int, rate)
     for name, cloud in (("x", x), ("y", y)):
         if callable(cloud) or not known(cloud):
             continue
-        if jnp.ndim(cloud) != 2 or 0 in cloud.shape or not bool(jnp.isfinite(cloud).all()):
+        if jnp.ndim(cloud) != 2 or 0 in cloud.shape or not all_finite(cloud):
             raise ValueError(f"fit wants {name} finite, of shape (N, d), with a point at least; "
                              f"got shape {jnp.shape(cloud)}. Drop rows that hold NaN.")
     done = train(key, model, Clouds(key, x, y, batch), objective=OnClouds(key, objective),

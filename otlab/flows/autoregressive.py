@@ -14,6 +14,7 @@ from otlab.core.inputs import number, positive_int
 from otlab.flows.causal import CausalMLP, CausalTransformer
 from otlab.flows.measures.likelihood import standard_normal
 from otlab.learning.fit import stack
+from otlab.learning.nets import initial
 
 
 class AutoregressiveFlow(eqx.Module):
@@ -127,7 +128,7 @@ def planar_flow(d: int = 2, *, blocks: int = 8, width: int = 48, depth: int = 2,
         key: PRNG key of the initial weights, of which the flow, the identity, shows nothing.
     """
     d = positive_int("d", d, least=2)
-    keys = jax.random.split(key, positive_int("blocks", blocks))
+    keys = initial.split(key, positive_int("blocks", blocks))
     nets = stack([CausalMLP(d, 1, width, depth, key=k) for k in keys])
     return AutoregressiveFlow(nets, (d,), 1, _limit(limit))
 
@@ -152,7 +153,7 @@ def patch_flow(shape: tuple[int, int] = (8, 8), patch: int = 2, *, blocks: int =
         raise ValueError(f"patch must divide both sides of an image (h, w) into two patches or "
                          f"more; got patch={patch} and shape={shape}.")
     count = shape[0] * shape[1] // patch**2
-    keys = jax.random.split(key, positive_int("blocks", blocks))
+    keys = initial.split(key, positive_int("blocks", blocks))
     nets = stack([CausalTransformer(count, patch**2, width, layers, heads, classes, key=k)
                   for k in keys])
     return AutoregressiveFlow(nets, (int(shape[0]), int(shape[1])), patch, _limit(limit))

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from otlab.core.inputs import positive_int
+from otlab.learning.nets import initial
 from otlab.learning.nets.attention import causal_mask
 from otlab.learning.nets.dense import Dense
 from otlab.learning.nets.transformer import Layer, Norm, Transformer
@@ -31,8 +32,9 @@ class CausalMLP(eqx.Module):
         self.patches = positive_int("patches", patches, least=2)
         size = positive_int("size", size)
         places = self.patches - 1 if self.patches > 2 else 0
-        mlp = eqx.nn.MLP((self.patches - 1) * size + places, 2 * size, positive_int("width", width),
-                         positive_int("depth", depth), activation=jax.nn.silu, key=key)
+        mlp = initial.mlp((self.patches - 1) * size + places, 2 * size,
+                          positive_int("width", width), positive_int("depth", depth),
+                          activation=jax.nn.silu, key=key)
         self.mlp = eqx.tree_at(lambda m: (m.layers[-1].weight, m.layers[-1].bias), mlp,
                                replace_fn=jnp.zeros_like)
         self.first = jnp.zeros((2, size))
@@ -82,14 +84,14 @@ class CausalTransformer(eqx.Module):
     def __init__(self, patches: int, size: int, width: int = 48, layers: int = 2, heads: int = 4,
                  classes: int | None = None, *, key):
         patches, self.size = positive_int("patches", patches, least=2), positive_int("size", size)
-        key_embed, key_places, key_labels, *keys = jax.random.split(
+        key_embed, key_places, key_labels, *keys = initial.split(
             key, 3 + positive_int("layers", layers))
         self.embed = Dense(self.size, width, key=key_embed)
-        self.places = 0.3 * jax.random.normal(key_places, (patches, width))
+        self.places = initial.normal(key_places, (patches, width), scale=0.3)
         self.labels = None
         if classes is not None:
-            self.labels = 0.3 * jax.random.normal(key_labels, (positive_int("classes", classes),
-                                                               width))
+            self.labels = initial.normal(key_labels, (positive_int("classes", classes), width),
+                                         scale=0.3)
         heads = positive_int("heads", heads)
         self.layers = [Layer(width, heads, affine=False, write_scale=0.3, key=k) for k in keys]
         self.head = Dense(width, 2 * self.size, scale=0.0, key=key_embed)

@@ -6,8 +6,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from otlab.core.blocks import over_rows
-from otlab.core.inputs import positive_int
+from otlab.core.inputs import all_finite, positive_int
 from otlab.learning.fit import fit
+from otlab.learning.nets import initial
 from otlab.learning.nets.dense import Dense
 from otlab.learning.nets.unet import Conv, GroupNorm, check_image, fold, image_shape
 
@@ -36,7 +37,7 @@ class FeatureCNN(eqx.Module):
         channels = (16, 32) if max(h, w) <= 12 else (8, 16, 32)
         if colours > 1:
             channels = tuple(2 * c for c in channels)
-        keys = jax.random.split(key, len(channels) + 2)
+        keys = initial.split(key, len(channels) + 2)
         inputs = (colours, *(4 * c for c in channels[:-1]))
         self.convs = [Conv(a, b, scale=2**0.5, key=k)
                       for a, b, k in zip(inputs, channels, keys[2:], strict=True)]
@@ -90,7 +91,7 @@ def train_features(key, images: Array, labels: Array, *, steps: int = 1_500, bat
     if images.ndim not in (3, 4) or labels.shape != images.shape[:1]:
         raise ValueError(f"train_features wants images (n, h, w) and labels (n,), or images "
                          f"(n, h, w, c); got {images.shape} and {labels.shape}.")
-    if not bool(jnp.isfinite(images).all()):
+    if not all_finite(images):
         raise ValueError("images hold NaN or infinite values.")
     if not jnp.issubdtype(labels.dtype, jnp.integer) or bool((labels < 0).any()):
         raise ValueError(f"labels must be whole numbers from 0; got {labels.dtype}.")

@@ -5,6 +5,7 @@ import dataclasses
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from otlab.core.inputs import all_finite, positive_int
@@ -25,9 +26,9 @@ class Fit(eqx.Module):
 
     def require_finite(self) -> "Fit":
         """Return self, or raise RuntimeError saying at which step the loss was lost."""
-        bad = ~jnp.isfinite(self.losses)
-        if bool(bad.any()):
-            first = int(jnp.argmax(bad.reshape(-1, bad.shape[-1]).any(0)))
+        bad = ~np.isfinite(np.asarray(self.losses))
+        if bad.any():
+            first = int(np.argmax(bad.reshape(-1, bad.shape[-1]).any(0)))
             raise RuntimeError(
                 f"fit lost its loss (not finite) at step {first} of {self.losses.shape[-1]}; "
                 "lower rate (try a tenth) or look at the source for huge values."

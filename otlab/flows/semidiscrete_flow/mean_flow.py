@@ -15,6 +15,7 @@ from otlab.core.inputs import check_pair, positive_int
 from otlab.flows import sampling
 from otlab.flows.objectives import uniform
 from otlab.flows.paths import LinearPath
+from otlab.learning.nets import initial
 from otlab.learning.nets.mlp import time_embedding
 
 
@@ -42,7 +43,7 @@ class MeanVelocity(eqx.Module):
         self.d = positive_int("d", d)
         self.time_features = positive_int("time_features", time_features, least=0)
         self.classes = None if classes is None else positive_int("classes", classes)
-        self.mlp = eqx.nn.MLP(
+        self.mlp = initial.mlp(
             self.d + 2 * (1 + 2 * self.time_features) + (self.classes or 0), self.d,
             positive_int("width", width), positive_int("depth", depth),
             activation=jax.nn.silu, key=key)

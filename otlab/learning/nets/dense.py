@@ -1,9 +1,9 @@
 """A linear map of the last axis, in the type of what it maps."""
 
 import equinox as eqx
-import jax
-import jax.numpy as jnp
 from jaxtyping import Array, Float
+
+from otlab.learning.nets import initial
 
 
 class Dense(eqx.Module):
@@ -17,8 +17,8 @@ class Dense(eqx.Module):
     bias: Float[Array, " c_out"] | None
 
     def __init__(self, c_in: int, c_out: int, *, scale: float = 1.0, bias: bool = True, key):
-        self.weight = scale * jax.random.normal(key, (c_in, c_out)) / jnp.sqrt(float(c_in))
-        self.bias = jnp.zeros(c_out) if bias else None
+        self.weight = initial.normal(key, (c_in, c_out), scale=scale, inputs=c_in)
+        self.bias = initial.zeros(c_out) if bias else None
 
     def __call__(self, x):
         y = x @ self.weight.astype(x.dtype)

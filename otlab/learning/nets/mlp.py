@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from otlab.core.inputs import positive_int
+from otlab.learning.nets import initial
 
 
 def time_embedding(t: Float[Array, ""], features: int) -> Float[Array, " 1+2*features"]:
@@ -53,7 +54,7 @@ class Velocity(eqx.Module):
             time_features = max(4, self.d // 8)
         self.time_features = positive_int("time_features", time_features, least=0)
         self.classes = None if classes is None else positive_int("classes", classes)
-        self.mlp = eqx.nn.MLP(
+        self.mlp = initial.mlp(
             self.d + 1 + 2 * self.time_features + (self.classes or 0), self.d,
             positive_int("width", width), positive_int("depth", depth),
             activation=jax.nn.silu, key=key,

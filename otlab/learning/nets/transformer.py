@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from otlab.core.inputs import known, positive_int
+from otlab.learning.nets import initial
 from otlab.learning.nets.attention import at_least_float32, attend
 from otlab.learning.nets.dense import Dense
 
@@ -34,8 +35,8 @@ class Norm(eqx.Module):
 
     def __init__(self, kind: str, width: int = 0, *, gain: bool = False, shift: bool = False):
         self.kind = _one_of("norm", kind, ("layer", "rms"))
-        self.gain = jnp.ones(width) if gain else None
-        self.shift = jnp.zeros(width) if shift and kind == "layer" else None
+        self.gain = initial.ones(width) if gain else None
+        self.shift = initial.zeros(width) if shift and kind == "layer" else None
 
     def __call__(self, x):
         z = x.astype(at_least_float32(x.dtype))
@@ -108,7 +109,7 @@ class Layer(eqx.Module):
         self.depth_multiplier = _finite("depth_multiplier", depth_multiplier)
         wide = {"scale": _finite("scale", scale), "bias": bias}
         back = {"scale": scale * _finite("write_scale", write_scale), "bias": bias}
-        key_read, key_write, key_up, key_down = jax.random.split(key, 4)
+        key_read, key_write, key_up, key_down = initial.split(key, 4)
         self.norm_read = self.read = self.query_norm = self.key_norm = self.write = None
         if self.heads:
             c = _head_size(width, heads, head_size)
@@ -249,7 +250,7 @@ def transformer(width: int, layers: int, heads: int, *, stacked: bool = False,
 
     `transformer(width, depth, heads=0, key=key)` is a residual MLP, such as AIM's head.
     """
-    keys = jax.random.split(key, positive_int("layers", layers))
+    keys = initial.split(key, positive_int("layers", layers))
     made = [Layer(width, heads, **settings, key=key) for key in keys]
     if stacked:
         made = jax.tree.map(lambda *arrays: jnp.stack(arrays), *made)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from otlab.core.inputs import positive_int
+from otlab.learning.nets import initial
 from otlab.learning.nets.convolution import convolve
 from otlab.learning.nets.dense import Dense
 from otlab.learning.nets.mlp import time_embedding
@@ -24,8 +25,8 @@ class Conv(eqx.Module):
     bias: Float[Array, " c_out"]
 
     def __init__(self, c_in: int, c_out: int, *, scale: float = 1.0, key):
-        self.weight = scale * jax.random.normal(key, (9 * c_in, c_out)) / jnp.sqrt(9.0 * c_in)
-        self.bias = jnp.zeros(c_out)
+        self.weight = initial.normal(key, (9 * c_in, c_out), scale=scale, inputs=9 * c_in)
+        self.bias = initial.zeros(c_out)
 
     def __call__(self, x: Float[Array, "h w c_in"]) -> Float[Array, "h w c_out"]:
         run = convolve if jax.default_backend() == "cpu" else by_xla
@@ -46,7 +47,7 @@ class GroupNorm(eqx.Module):
     groups: int = eqx.field(static=True)
 
     def __init__(self, channels: int, groups: int):
-        self.gain, self.shift = jnp.ones(channels), jnp.zeros(channels)
+        self.gain, self.shift = initial.ones(channels), initial.zeros(channels)
         self.groups = groups
 
     def __call__(self, x: Float[Array, "h w c"], gain=1.0, shift=0.0) -> Float[Array, "h w c"]:
@@ -96,7 +97,7 @@ class Block(eqx.Module):
     skip: Dense | None
 
     def __init__(self, c_in: int, c_out: int, time_width: int, *, key):
-        key_in, key_film, key_out, key_skip = jax.random.split(key, 4)
+        key_in, key_film, key_out, key_skip = initial.split(key, 4)
         self.norm_in, self.norm_out = GroupNorm(c_in, 4), GroupNorm(c_out, 4)
         self.conv_in = Conv(c_in, c_out, key=key_in)
         self.film = Dense(time_width, 2 * c_out, scale=0.1, key=key_film)
@@ -178,7 +179,7 @@ class UNet(eqx.Module):
                              "channels.")
         self.time_features = positive_int("time_features", time_features)
         self.blocks = positive_int("blocks", blocks)
-        keys = iter(jax.random.split(key, 4 * self.blocks * len(channels) + 4))
+        keys = iter(initial.split(key, 4 * self.blocks * len(channels) + 4))
         width, colours = 4 * channels[0], self.shape[2] if len(self.shape) == 3 else 1
         self.time = (Dense(1 + 2 * self.time_features, width, key=next(keys)),
                      Dense(width, width, key=next(keys)))
@@ -197,7 +198,7 @@ class UNet(eqx.Module):
         self.label = None
         if classes is not None:
             shape = (positive_int("classes", classes), width)
-            self.label = jax.random.normal(jax.random.fold_in(key, 1), shape)
+            self.label = initial.normal(jax.random.fold_in(key, 1), shape)
 
     def __call__(self, t: Float[Array, ""], x: Array, label: Int[Array, ""] | None = None) -> Array:
         """v(t, x) or v(t, x, label), in the shape of x."""

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from otlab.core.files import aside
 from otlab.lab import named_axes
 
 MODES = ("read", "compute", "save", "resume")
@@ -223,15 +224,14 @@ def label(chapter: str, name: str, axes: Mapping, *, form: str = "npz") -> Store
 
 def _write(path: Path, values: Mapping[str, np.ndarray], stamp: Mapping) -> None:
     """Arrays and stamp, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(f".partial{path.suffix}")
-    if path.suffix == ".json":
-        lists = {k: v.tolist() for k, v in values.items()}
-        text = json.dumps({"stamp": stamp} | lists, ensure_ascii=False, indent=0)
-        partial.write_text(text, "utf-8")
-    else:
-        np.savez_compressed(partial, stamp=json.dumps(stamp), **values)
-    partial.replace(path)
+    with aside(path) as part:
+        if path.suffix == ".json":
+            lists = {k: v.tolist() for k, v in values.items()}
+            text = json.dumps({"stamp": stamp} | lists, ensure_ascii=False, indent=0)
+            part.write_text(text, "utf-8")
+        else:
+            with part.open("wb") as file:
+                np.savez_compressed(file, stamp=json.dumps(stamp), **values)
 
 
 def _read(path: Path) -> tuple[dict, dict]:

@@ -67,6 +67,16 @@ def test_failed_run_leaves_the_old_result(folder):
     assert stored("chapter", "run", lambda: {}, mode="read")["a"] == 1
 
 
+def test_a_result_that_cannot_be_written_leaves_the_old_one_and_nothing_beside_it(folder):
+    stored("chapter", "run", lambda: {"a": 1}, mode="save", form="json")
+    with pytest.raises(TypeError, match="not JSON serializable"):
+        stored("chapter", "run", lambda: {"a": np.array({1, 2})}, mode="save", form="json")
+    stored("chapter", "run", lambda: {"a": 2}, mode="save")
+    assert sorted(p.name for p in (folder / "chapter").iterdir()) == ["run.json", "run.npz"]
+    assert stored("chapter", "run", lambda: {}, mode="read", form="json")["a"] == 1
+    assert stored("chapter", "run", lambda: {}, mode="read")["a"] == 2
+
+
 def test_failure_sentences(folder):
     with pytest.raises(FileNotFoundError, match="otlab run chapter --budget long"):
         stored("chapter", "run", lambda: {}, mode="read")

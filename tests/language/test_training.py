@@ -100,7 +100,15 @@ def test_invariant_what_follows_an_update_may_change_what_was_learned():
 def test_invariant_only_what_the_optimiser_holds_learns():
     net = network().eval()
     before = copy.deepcopy(net.state_dict())
-    minimise(gap(net), torch.optim.Adam(net[3].parameters(), 0.1), steps=3, seed=0, net=net)
+    asked = []
+
+    def objective(step):
+        asked.append([p.requires_grad for p in net.parameters()])
+        return gap(net)(step)
+
+    minimise(objective, torch.optim.Adam(net[3].parameters(), 0.1), steps=3, seed=0, net=net)
+    assert asked == [[False, False, True, True]] * 3     # nothing is kept for what is fixed
+    assert all(p.requires_grad for p in net.parameters())
     moved = [name for name, value in net.state_dict().items()
              if not torch.equal(value, before[name])]
     assert moved == ["3.weight", "3.bias"]

@@ -61,7 +61,7 @@ def globe(x, y, ends, *, labels, control: str, start: int, title: str, alt: str,
     import plotly.graph_objects as go
 
     traces = [_ball(go), _cloud(go, x, "source", "circle", "source"),
-              _cloud(go, y, "target", "diamond", "target")]
+              _cloud(go, y, "target", "cross", "target")]
     for k, end in enumerate(ends):
         traces += _arrows(go, arcs(x, end), k == start)
     steps = [{"label": label, "method": "restyle", "args": [
@@ -72,8 +72,9 @@ def globe(x, y, ends, *, labels, control: str, start: int, title: str, alt: str,
         "title": {"text": title, "font": {"size": 14}}, "template": "none", "height": 520,
         "margin": {"l": 0, "r": 0, "t": 40, "b": 10}, "meta": {"alt": alt, "caption": caption},
         "scene": {"xaxis": hidden, "yaxis": hidden, "zaxis": hidden, "aspectmode": "data",
+                  "domain": {"x": [0, 1], "y": [0.08, 1]},  # the legend stands below
                   "camera": {"eye": dict(zip("xyz", EYE.tolist(), strict=True))}},
-        "legend": {"x": 0, "y": 1}, "sliders": [{
+        "legend": {"x": 0, "y": 0, "yanchor": "bottom", "orientation": "h"}, "sliders": [{
             "active": start, "steps": steps, "currentvalue": {"prefix": f"{control} = "},
             "pad": {"t": 10}, "x": 0.1, "len": 0.8}]}
     titles = [f"{control} = {labels[k]}" for k in (0, start)]

@@ -67,6 +67,9 @@ def test_the_choice_locks_shows_the_picture_and_is_told_at_the_end(tmp_path):
         assert told in end.inner_text()
         pressed = page.locator('button[aria-pressed="true"]')
         assert pressed.count() == 1 and pressed.inner_text() == "one"
+        marks = page.locator("button").evaluate_all(
+            "all => all.map(b => getComputedStyle(b, '::before').content[1])")
+        assert marks[1:] == ["✗", "✓"] and marks[0] not in ("✗", "✓")  # chosen, measured
         page.reload()
         assert told in page.locator(".otlab-again").inner_text()
         assert page.evaluate("document.documentElement.scrollWidth") <= 375

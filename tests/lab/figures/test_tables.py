@@ -36,7 +36,15 @@ def test_cells_have_headers_and_numbers_their_digits():
                               ["th", "col", "error, %"], ["th", "row", "λ = 0.1"]]
     assert [text for tag, _, text in read.found if tag == "td"] == [
         "2.0 ± 2.5", "1,024", "−0.123", "–", "−5", "at most 3"]
-    assert "<caption" in made.html() and "a &lt; b" in made.html()
+    assert "a &lt; b" in made.html()
+
+
+def test_the_caption_names_the_table_from_outside_the_box_that_scrolls():
+    before, inside = figures.table(ROWS, caption="The error < 1 falls.").html().split("<div", 1)
+    name = before.split('id="')[1].split('"')[0]
+    assert before.endswith("The error &lt; 1 falls.</p>")
+    assert f'<table class="otlab-numbers" aria-labelledby="{name}"' in inside
+    assert "The error" not in inside
 
 
 def test_text_stands_in_columns():

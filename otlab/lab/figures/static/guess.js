@@ -25,6 +25,7 @@
       for (const button of options.children) {
         button.setAttribute("aria-pressed", String(button.textContent === choice));
         button.setAttribute("aria-disabled", "true");
+        button.toggleAttribute("data-measured", button.textContent === answer);
       }
       box.classList.add("otlab-locked");
       fold.hidden = false;

@@ -49,10 +49,24 @@ def test_gradient_goes_through_the_blocks_and_ignores_the_filling():
 
 @pytest.mark.usefixtures("three_cores")
 @pytest.mark.parametrize(("n", "block", "sizes"), [
-    (12, 2, [4, 4, 4]), (13, 2, [6, 6, 6]), (7, 3, [3, 3, 3]), (5, 4, [3, 3]), (4, 4, [4]),
-    (1, 1, [1])])
+    (12, 2, [4, 4, 4]), (8, 2, [4, 4, 4]), (13, 2, [6, 6, 6]), (7, 3, [3, 3, 3]),
+    (5, 4, [3, 3]), (4, 4, [4]), (1, 1, [1])])
 def test_oracle_shares_are_even_and_of_whole_blocks(n, block, sizes):
     assert sizes_seen(over_cores, n, block) == sizes
+
+
+@pytest.mark.parametrize("n, block, shards", [(12, 2, 3), (10, 2, 2), (9, 2, 3), (8, 4, 2)])
+def test_oracle_rows_of_several_devices_keep_their_places(n, block, shards):
+    """Device k holds the rows from k n / shards on; each block takes as many rows from each."""
+    x, device = jnp.arange(2.0 * n).reshape(n, 2), jnp.arange(n) * shards // n
+
+    def double(x, device):
+        counts = jnp.bincount(device, length=shards)
+        return 2 * x, jnp.broadcast_to(counts, (len(x), shards))
+
+    twice, counts = over_rows(double, block, x, device, shards=shards)
+    np.testing.assert_array_equal(twice, 2 * x)
+    assert (counts == counts[:1, :1]).all() and counts[0, 0] <= block
 
 
 def test_invariant_parts_run_at_the_same_time():

@@ -71,6 +71,9 @@ def test_failure_another_architecture_is_named(model, tmp_path, key):
         load_model(path, Velocity(2, width=5, depth=2, key=key))
     with pytest.raises(ValueError, match=r"only `like` has .*layers\[3\]"):
         load_model(path, Velocity(2, width=4, depth=3, key=key))
+    turned = save_model(tmp_path / "turned.safetensors", {"w": jnp.ones((2, 3))})
+    with pytest.raises(ValueError, match=r"of shape \(2, 3\) where `like` has \(3, 2\)"):
+        load_model(turned, {"w": jnp.zeros((3, 2))})             # as many numbers, another matrix
 
 
 def test_failure_no_file_and_no_safetensors_file(model, tmp_path):

@@ -64,6 +64,23 @@ def test_a_server_that_ends_at_once_is_a_sentence(monkeypatch, capfd):
     assert jupyter.LabFailed.code == 1
 
 
+def test_every_server_starts_with_a_token_of_its_own_that_no_process_list_shows(monkeypatch, capfd):
+    """That the server then asks for it is tested in the stage deep."""
+    started, begin = [], jupyter.subprocess.Popen
+
+    def popen(command, *, env, **settings):
+        started.append((command, env["JUPYTER_TOKEN"]))
+        return begin(["false"], env=env, **settings)
+
+    monkeypatch.setattr(jupyter.subprocess, "Popen", popen)
+    for _ in range(2):
+        with pytest.raises(jupyter.LabFailed):
+            jupyter.open_lab(browser=False)
+    (first, token), (_, other) = started
+    assert re.fullmatch("[0-9a-f]{48}", token) and token != other
+    assert token not in " ".join(first)
+
+
 def get(url):
     try:
         with urllib.request.urlopen(url, timeout=30) as answer:

@@ -3,6 +3,7 @@ import gzip
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from sklearn.datasets import load_digits
 
 from otlab.core import data
 
@@ -15,6 +16,14 @@ def test_digits_are_the_real_ones_shuffled_once():
     train, test = d.split(0.2)
     assert len(train.images) + len(test.images) == 1797 and len(test.images) == 359
     assert d.source and d.licence
+
+
+def test_oracle_every_digit_keeps_its_own_label():
+    raw, d = load_digits(), data.digits()
+    labels = {image.tobytes(): label for image, label in zip(raw.images, raw.target, strict=True)}
+    assert len(labels) == 1797                                        # no two images are alike
+    found = [labels[image.tobytes()] for image in (d.images.astype(np.float64) + 1) * 8]
+    assert found == d.labels.tolist()
 
 
 def test_mnist_reads_a_users_folder(tmp_path, monkeypatch):

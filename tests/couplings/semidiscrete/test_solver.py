@@ -27,6 +27,7 @@ from otlab.core.status import Status
 from otlab.couplings import semidiscrete
 from otlab.couplings.semidiscrete.laguerre import ascent, cells
 from otlab.couplings.semidiscrete.laguerre.duplicates import merge_duplicates
+from otlab.couplings.semidiscrete.laguerre.problem import Problem, from_cost
 
 NORMAL = semidiscrete.standard_normal(2)
 LINE = semidiscrete.standard_normal(1)
@@ -431,6 +432,31 @@ try: sd.solve(jax.random.key(1), law, y[:118], mesh=mesh)
 except ValueError as e: out.append(str(e))
 print(json.dumps(out))
 """
+
+
+@pytest.mark.parametrize("epsilon", [0.0, 0.3])
+def test_oracle_atoms_split_by_rows_are_what_they_are_together(atoms, epsilon, key):
+    """vmap over a named axis exchanges what a mesh of as many devices would, on one device."""
+    y, b = atoms
+    x, h = NORMAL(key, 200), 0.1 * y[:, 0]
+    whole = from_cost(y, b, jnp.float32(epsilon), "dot", epsilon == 0)
+
+    def measured(problem, h):
+        total, squares = problem.shares(x, h)
+        j, here = cells.owners(cells.scores(x, problem.y), problem.tilt(h), problem.axis)
+        return (total, squares), (problem.chi2(total, squares, len(x)), problem.count(),
+                                  cells.everywhere(j, here, len(h), problem.axis))
+
+    def part(y, b, h):
+        return measured(Problem(y, b, whole.epsilon, whole.sharp, "devices"), h)
+
+    parts = [z.reshape(4, 15, *z.shape[1:]) for z in (whole.y, b, h)]
+    rows, copies = jax.vmap(part, axis_name="devices")(*parts)
+    expected_rows, expected = measured(whole, h)
+    for got, want in zip(rows, expected_rows, strict=True):
+        np.testing.assert_allclose(got.reshape(-1), want, rtol=1e-5, atol=1e-5)
+    for got, want in zip(copies, expected, strict=True):       # the same on every device
+        np.testing.assert_allclose(got, np.broadcast_to(want, got.shape), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.deep

@@ -252,6 +252,20 @@ def test_numbers_that_json_lacks_become_null():
         "a": [None, None, 1.5, True]}
 
 
+def test_a_stopped_run_keeps_the_cells_that_ran_and_says_so(folder):
+    """As Ctrl-C would between two cells; the signal itself is tested in the stage deep."""
+    def stop(event):
+        if event.number == 4 and event.state == "running":       # 2 sets the budget
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        execute("tiny", budget="smoke", out=folder / "out", on_cell=stop)
+    data = json.loads((folder / "out" / "result.json").read_text())
+    assert data["status"] == "interrupted" and data["error"]["name"] == "KeyboardInterrupt"
+    nb = nbformat.read(folder / "out" / "notebook.ipynb", as_version=4)
+    assert "epsilon 0.1" in "".join(map(text_of, (c for c in nb.cells if c.cell_type == "code")))
+
+
 @pytest.mark.deep
 @pytest.mark.skipif(os.name != "posix", reason="sends a signal to a process group")
 @pytest.mark.parametrize("background", [False, True])

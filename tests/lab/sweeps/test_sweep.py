@@ -1,5 +1,6 @@
 """Sweeps: typed grids, warm workers, deaths, resuming, and one tidy table."""
 
+import contextlib
 import json
 import os
 import signal
@@ -247,6 +248,23 @@ def test_the_key_changes_with_whatever_decides_the_result(chapter, monkeypatch):
     chapter.path.write_text(json.dumps(nb))
     keys.append(run_key(chapter, point))
     assert len(set(keys)) == len(keys) and len(source_hash()) == 64
+
+
+def test_a_stopped_sweep_leaves_a_table_of_what_finished(chapter, tmp_path, monkeypatch):
+    """As Ctrl-C would; the signal itself, and the workers' end, are tested in the stage deep."""
+    grid = make_grid(chapter, {"n": [3, 4]}, {"epsilon": 0.5}, "smoke")
+    keys = [run_key(chapter, point) for point in grid.points]
+
+    def stopped(*job):
+        keep_run(tmp_path / "out" / "runs" / keys[0], {
+            "status": "ok", "seconds": 1, "claims": [], "scalars": {"loss": 0.5}})
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sweeps, "_cluster", lambda *which: contextlib.nullcontext())
+    monkeypatch.setattr(sweeps, "_collect", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        sweep(chapter, grid, out=tmp_path / "out")
+    assert pd.read_csv(tmp_path / "out" / "table.csv")["n"].unique().tolist() == [3]
 
 
 @pytest.mark.deep

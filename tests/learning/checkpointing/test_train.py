@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import equinox as eqx
@@ -165,6 +166,28 @@ def interrupted(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         runs.train(*problem(), **SETTINGS, folder=tmp_path, report=stop_at(20))
     return tmp_path
+
+
+def test_failure_a_second_run_in_one_folder_is_refused_and_names_the_first(tmp_path):
+    """Whether two processes see each other is tested in the stage deep."""
+    with lock.alone(tmp_path):
+        said = f"{tmp_path.name} is in use: process {os.getpid()} on .*Wait until it ends"
+        with pytest.raises(lock.InUse, match=said), lock.alone(tmp_path):
+            pass
+
+
+def test_invariant_what_a_killed_save_left_behind_goes(interrupted, unbroken):
+    torn = interrupted / "30.orbax-checkpoint-tmp-7"
+    torn.mkdir()
+    resumed = runs.train(*problem(), **SETTINGS, folder=interrupted)
+    assert_same_bits(unbroken, resumed)
+    assert not torn.exists()
+
+
+def test_failure_a_batch_that_does_not_divide_over_a_mesh():
+    mesh = types.SimpleNamespace(shape={devices.AXIS: 8})        # only its size is asked for
+    with pytest.raises(ValueError, match="batch of 12 rows does not divide over 8 devices; take 8"):
+        runs.train(*problem(), **SETTINGS | {"batch": 12}, mesh=mesh)
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "gone", "settings"])

@@ -1,5 +1,7 @@
 """ProgOT against a NumPy recursion in float64; its schedules, its invariants, its failures."""
 
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -172,6 +174,21 @@ def test_invariant_warm_and_cold_starts_agree(clouds, schedules):
     warm, cold = (progot(x, y, warm=w, **schedules) for w in (True, False))
     np.testing.assert_allclose(warm.map(z), cold.map(z), atol=1e-3)
     assert warm.potentials[0].shape == (STEPS, 24) and warm.potentials[1].shape == (STEPS, 30)
+
+
+def test_oracle_a_warm_start_is_the_last_potential_shrunk_by_the_way_left(
+        clouds, schedules, monkeypatch):
+    seen = []
+
+    def watched(x, y, *, init=None, **settings):
+        seen.append(init)
+        return sinkhorn(x, y, init=init, **settings)
+
+    monkeypatch.setattr(sys.modules["otlab.couplings.progot"], "sinkhorn", watched)
+    found = progot(clouds[0], clouds[1], **schedules)
+    assert seen[0] is None and len(seen) == STEPS
+    for start, last, alpha in zip(seen[1:], found.solves, found.alphas, strict=False):
+        np.testing.assert_allclose(start, (1 - alpha) * last.g, rtol=1e-6)
 
 
 def test_invariant_jit_changes_nothing(clouds, schedules):

@@ -126,6 +126,21 @@ def test_warm_start_saves_sweeps_and_keeps_the_answer(images):
     assert warm < cold and abs(sharp_cold - sharp_warm) < 5e-3
 
 
+def test_oracle_each_batch_starts_from_potentials_of_its_own_data(images, monkeypatch):
+    """With fewer noise points than data, another part of the data comes with every batch."""
+    seen, solve = [], pairing.sinkhorn
+
+    def watched(x, y, *, init, **settings):
+        seen.append((y, init))
+        return solve(x, y, init=init, **settings)
+
+    monkeypatch.setattr(pairing, "sinkhorn", watched)
+    stream = list(pairing.stream_pairs(2, images, n=20, epsilon=0.5, batches=3))
+    assert seen[0][1] is None and len(seen) == 3
+    for last, (y, start) in zip(stream, seen[1:], strict=False):
+        np.testing.assert_allclose(start, last.result.target_potential(y), rtol=1e-5, atol=1e-5)
+
+
 @settings(deadline=None, max_examples=15)
 @given(st.integers(2, 6), st.integers(0, 1000))
 def test_principal_directions_are_orthonormal_and_ordered(d, seed):

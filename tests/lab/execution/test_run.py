@@ -235,6 +235,9 @@ def test_the_page_asks_no_other_host_and_shows_maths_and_figures():
     assert "there, my page, this, <a" in html and "{ref}" not in html
     plain = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("# T")])
     assert "katex" not in page(plain, "T") and "otlabExplore" not in page(plain, "T")
+    plain.cells += [nbformat.v4.new_markdown_cell("shown to all"),
+                    nbformat.v4.new_markdown_cell("not shown", metadata={"tags": ["remove-cell"]})]
+    assert "shown to all" in page(plain, "T") and "not shown" not in page(plain, "T")
 
 
 def test_a_folder_with_content_is_left_alone(tmp_path):

@@ -11,6 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from otlab.core import threefry as threefry  # every solver comes by here: faster random bits
+
 
 def known(*values) -> bool:
     """True when every value can be looked at: outside `jit`, `vmap` and `grad`, on this host."""

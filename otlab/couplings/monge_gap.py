@@ -74,9 +74,15 @@ def monge_gap(x, Tx, *, epsilon, a=None, cost="sqeuclidean", tol=1e-3, max_steps
                          "Tx = jax.vmap(T)(x).")
     r = sinkhorn(x, Tx, epsilon=epsilon, a=a, b=a, cost=cost, tol=tol, max_steps=max_steps,
                  init=init, block=block)
-    spent = jnp.sum(r.a * paired_cost(r.x, r.y, cost=cost))
+    return MongeGap(*_sums(r), r)
+
+
+@jax.jit
+def _sums(r):
+    """spent, needed and offset of a solved problem whose targets are the images."""
+    spent = jnp.sum(r.a * paired_cost(r.x, r.y, cost=r.cost))
     offset = r.epsilon * jnp.sum(entr(r.a))
-    return MongeGap(spent, r.dual_value() - 2 * offset, offset, r)
+    return spent, r.dual_value() - 2 * offset, offset
 
 
 def conservativity(key, F, x) -> Float[Array, ""]:

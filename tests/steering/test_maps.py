@@ -104,7 +104,9 @@ def test_oracle_the_first_token_stays_and_the_others_move():
 def test_invariant_blocks_nest_in_order():
     model = tiny()
     name = model.blocks[2]
-    a, b = (some_maps(model, scale).only([name]) for scale in (0.2, -0.4))
+    a = some_maps(model, 0.2).only([name])
+    b = Maps({name: Affine(1 - 2 * (a[name].omega.flip(0) - 1), a[name].beta.flip(0))})
+    assert not torch.allclose(a.then(b)[name].beta, b.then(a)[name].beta, atol=1e-2)
     with steer(model, a), steer(model, b):
         nested = model.run(model.tokens(TEXTS))
     with steer(model, a.then(b)):
@@ -180,6 +182,8 @@ def test_invariant_inverse_composition_and_folding(pairs, strength, seed):
         size=(5, len(pairs)))).float()
     torch.testing.assert_close(m.inverse()(m(z)), z, atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(m.then(m.inverse())(z), z, atol=1e-4, rtol=1e-4)
+    other = Affine(1 / (1 + omega), beta + 1)
+    torch.testing.assert_close(m.then(other)(z), other(m(z)), atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(m.folded(strength)(z), m(z, strength), atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(m(z, strength), (1 - strength) * z + strength * m(z),
                                atol=1e-4, rtol=1e-4)

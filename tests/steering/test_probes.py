@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from otlab.steering.probes import (
+    Probe,
     area_under_curve,
     chance_jaccard,
     cosines,
@@ -52,6 +53,16 @@ def test_oracle_orthogonal_tasks_do_not_transfer_and_opposite_ones_invert():
     tests = {name: planted(w, seed=2) for name, w in tasks.items()}
     A = transfer_matrix(probes, tests)
     assert (np.diag(A) > 0.9).all() and abs(A[0, 1] - 0.5) < 0.1 and A[0, 2] < 0.1
+
+
+def test_oracle_rows_are_the_tasks_that_were_learned_and_columns_those_that_test():
+    probes = {name: Probe(np.array(w, float), 0.0, np.zeros(2), np.ones(2))
+              for name, w in {"x": [1, 0], "y": [0, 1], "not x": [-1, 0]}.items()}
+    tests = {"along x": (np.array([[0.0, 5], [1, -5], [2, 1], [3, -1]]), np.array([0, 0, 1, 1])),
+             "along y": (np.array([[2.0, 0], [1, 1], [3, 2], [2, 3]]), np.array([0, 0, 1, 1]))}
+    # Pairs (true, false) in order, ties as halves: by x, by y, and by x the other way round.
+    np.testing.assert_allclose(transfer_matrix(probes, tests),
+                               [[1, 3.5 / 4], [2 / 4, 1], [0, 0.5 / 4]])
 
 
 def test_invariant_shared_moments_make_probes_comparable():

@@ -85,6 +85,12 @@ def test_invariant_the_loss_by_time_averages_to_the_crossing(drawn):
     np.testing.assert_allclose(ends, [drawn[1].var(0).sum(), 2.0], rtol=0.05)
 
 
+def test_oracle_the_loss_by_time_looks_at_the_middles_of_the_intervals():
+    still = jnp.zeros((3, 2))                    # v = (t, t) on points that stay: a loss of 2 t²
+    curve = loss_by_time(lambda t, x: t + 0 * x, still, still, times=4)
+    np.testing.assert_allclose(curve, 2 * (np.array([1, 3, 5, 7]) / 8) ** 2, rtol=1e-6)
+
+
 def test_oracle_pairs_of_a_rotation_and_back():
     field = rotation(1.5)
     x0, x1 = generated_pairs(jax.random.key(3), field, 16, (2,), steps=40, method="rk4")

@@ -74,7 +74,8 @@ def globe(x, y, ends, *, labels, control: str, start: int, title: str, alt: str,
         "scene": {"xaxis": hidden, "yaxis": hidden, "zaxis": hidden, "aspectmode": "data",
                   "domain": {"x": [0, 1], "y": [0.08, 1]},  # the legend stands below
                   "camera": {"eye": dict(zip("xyz", EYE.tolist(), strict=True))}},
-        "legend": {"x": 0, "y": 0, "yanchor": "bottom", "orientation": "h"}, "sliders": [{
+        "legend": {"x": 0, "y": 0, "yanchor": "bottom", "orientation": "h",
+                   "itemsizing": "constant"}, "sliders": [{
             "active": start, "steps": steps, "currentvalue": {"prefix": f"{control} = "},
             "pad": {"t": 10}, "x": 0.1, "len": 0.8}]}
     titles = [f"{control} = {labels[k]}" for k in (0, start)]

@@ -9,7 +9,13 @@ from hypothesis import strategies as st
 
 from otlab.core.status import Status
 from otlab.couplings.entropic_ot.sinkhorn import sinkhorn
-from otlab.couplings.implicit_differentiation.adjoint import attach, potentials_vjp
+from otlab.couplings.implicit_differentiation.adjoint import (
+    adjoint,
+    attach,
+    potentials_vjp,
+    system,
+    tangent,
+)
 from otlab.couplings.implicit_differentiation.implicit import (
     custom_root,
     entropic_value,
@@ -54,6 +60,24 @@ def differences(fn, args, k, h=1e-5):
 
 
 # ---------------------------------------------------------------- oracle
+
+
+@pytest.mark.parametrize("n, m", [(N, M), (M, N)])
+def test_oracle_the_adjoint_is_the_transpose_of_the_tangent(float64, n, m):
+    """<f_bar, df> + <g_bar, dg> = <p, u> + <q, v>, also where a constant moves from f to g."""
+    rng = np.random.default_rng(n)
+    x, y = rng.normal(size=(n, D)), rng.normal(size=(m, D))
+    a, b = rng.dirichlet(np.ones(n)), rng.dirichlet(np.ones(m))
+    r = sinkhorn(x, y, a=a, b=b, epsilon=1.0, **TIGHT)
+    sys = system(r.x, r.y, r.a, r.b, r.f, r.g, 1.0, "sqeuclidean", None)
+    q = jnp.asarray(rng.normal(size=m))
+    p = jnp.asarray(rng.normal(size=n))
+    p = p - (r.a @ p - r.b @ q)                        # else there is no solution
+    f_bar, g_bar = jnp.asarray(rng.normal(size=n) + 1), jnp.asarray(rng.normal(size=m) - 1)
+    how = dict(tol=1e-13, max_steps=500)
+    df, dg, _ = tangent(sys, p, q, **how)
+    u, v, _ = adjoint(sys, f_bar, g_bar, **how)
+    np.testing.assert_allclose(f_bar @ df + g_bar @ dg, p @ u + q @ v, rtol=1e-9)
 
 
 @pytest.mark.parametrize("cost, block", [("sqeuclidean", None), ("dot", 4)])

@@ -13,10 +13,10 @@ SHAPES = {"gaussians": "circle", "moons to eight gaussians": "triangle",
 
 def page(folder: Path) -> str:
     """MyST text: Sinkhorn with its plot, larger problems, semidiscrete transport, flows,
-    steering."""
+    steering, first answers."""
     found = {p.stem: json.loads(p.read_text()) for p in sorted(folder.glob("*.json"))}
     makers = {"sinkhorn": sinkhorn, "exact": exact, "large": large, "semidiscrete": semidiscrete,
-              "flows": flows, "steering": steering}
+              "flows": flows, "steering": steering, "first": first}
     parts = [make(found[name]) + stamp(found[name]) for name, make in makers.items()
              if name in found]
     return "\n".join(parts) or "No benchmark has been saved yet.\n"
@@ -264,3 +264,25 @@ def steering(data: dict) -> str:
             "same GGUF file, tokenizer included, with ours: equal tokens, logits within "
             f"{max(r.get('gap', 0) for r in data['rows'].values()):.0e}.\n\n"
             + table(heads, rows, "What steering costs"))
+
+
+def first(data: dict) -> str:
+    """CPU seconds to the first answer, compilation included."""
+    parts, asked, gains = [], [], []
+    for row in data["rows"].values():
+        size, ours = (f"{row['n']:,}", row["d"]), row["processor seconds"]["otlab"]
+        for name, cell in row["processor seconds"].items():
+            parts.append((*size, html.escape(name), *(seconds(cell[k]) for k in (
+                "import", "first", "next size", "steady"))))
+        asked.append((*size, *map(seconds, ours["asked"].values())))
+        gains += [cell["first"] / ours["first"]
+                  for name, cell in row["processor seconds"].items() if name == "OTT-JAX"]
+    beside = (f" The first `sinkhorn` takes {mean(gains):.1f} times less than OTT-JAX's (geometric "
+              f"mean; {min(gains):.1f} to {max(gains):.1f})." if gains else "")
+    heads = ("n", "d", "library", "import", "first solve", "another n", "later")
+    names = tuple(ours["asked"])
+    return ("## The first answer\n\nProcessor seconds in a fresh process, compilation included, no "
+            f"cache: the least of several runs.{beside}\n\n"
+            + table(heads, parts, "First answers")
+            + "\nWhat is asked of our result, each for the first time; the gradient solves again:"
+            + "\n\n" + table(("n", "d", *names), asked, "First calls of a result"))

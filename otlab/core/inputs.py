@@ -91,7 +91,7 @@ def cloud(name: str, x, way_out: str = "did the sampler diverge?"):
 
 def clouds(x, y, who: str):
     """Return x (n, d) and y (m, d) in one floating-point type, float32 at least, or raise."""
-    x, y = jnp.asarray(x), jnp.asarray(y)
+    x, y = (v if isinstance(v, np.ndarray) else jnp.asarray(v) for v in (x, y))
     if x.ndim != 2 or y.ndim != 2 or x.shape[1] != y.shape[1]:
         raise ValueError(
             f"{who} wants x (n, d) and y (m, d); got {x.shape} and {y.shape}. "
@@ -109,7 +109,7 @@ def clouds(x, y, who: str):
                 "Stack real and imaginary parts as coordinates."
             )
     dtype = np.result_type(floating_type(x), floating_type(y), np.float32)
-    x, y = x.astype(dtype), y.astype(dtype)
+    x, y = to_jax(x, dtype), to_jax(y, dtype)
     for name, cloud in (("x", x), ("y", y)):
         if known(cloud) and not (finite := np.isfinite(np.asarray(cloud))).all():
             bad = np.flatnonzero(~finite.all(axis=1))
@@ -124,14 +124,21 @@ def clouds(x, y, who: str):
 def floating_type(array):
     """The floating-point type in which an array of any numbers is computed with."""
     is_float = jnp.issubdtype(array.dtype, jnp.floating)
-    return array.dtype if is_float else jnp.zeros(()).dtype
+    return jax.dtypes.canonicalize_dtype(array.dtype if is_float else float)
+
+
+def to_jax(array, dtype):
+    """The array as jax's, in that type; for NumPy's nothing is compiled, whatever their shape."""
+    if isinstance(array, np.ndarray):
+        return jnp.asarray(array.astype(dtype), dtype)
+    return array.astype(dtype)
 
 
 def simplex(name: str, values, size: int, dtype, who: str):
     """Return weights of shape (size,) that sum to one, uniform when None, or raise a sentence."""
     if values is None:
         return jnp.full(size, 1 / size, dtype)
-    values = jnp.asarray(values).astype(dtype)
+    values = to_jax(values if isinstance(values, np.ndarray) else jnp.asarray(values), dtype)
     if values.shape != (size,):
         raise ValueError(
             f"{who} wants one weight a point: {name} of shape ({size},); "
@@ -151,7 +158,7 @@ def simplex(name: str, values, size: int, dtype, who: str):
             f"{who} wants weights that sum to 1; {name} sums to {host.sum():.6g}. "
             f"Pass {name} / {name}.sum()."
         )
-    return values / values.sum()
+    return to_jax(host / host.sum(), dtype)
 
 
 def check_pair(x0, x1):

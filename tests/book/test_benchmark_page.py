@@ -66,3 +66,14 @@ def test_flows_tell_gains_losses_and_peers_that_pair_nothing(tmp_path):
     assert "0.50 ×" in text and "idle <small>pairs nothing</small>" in text
     assert "otlab, look-up needs its potential first: 800 ms of the processor, once" in text
     assert text.count("otlab-numbers") == 3 and "0.280" in text
+
+
+def test_first_answers_are_told_beside_ott(tmp_path):
+    ours, theirs = ({"import": 0.2, "first": first, "next size": 0.01, "steady": 0.004}
+                    for first in (0.1, 0.8))
+    row = {"n": 2048, "d": 2, "processor seconds": {
+        "otlab": ours | {"asked": {"plan": 0.25, "dual_value": 0.125}}, "OTT-JAX": theirs}}
+    (tmp_path / "first.json").write_text(json.dumps(whole([row])))
+    text = benchmarks.page(tmp_path)
+    assert "takes 8.0 times less than OTT-JAX" in text and "800 ms" in text
+    assert "dual_value" in text and "125 ms" in text

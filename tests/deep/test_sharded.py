@@ -17,7 +17,8 @@ SOURCE = """
 import json, jax, jax.numpy as jnp
 from otlab.core import devices
 from otlab.core.costs import relative_epsilon
-from otlab.couplings.entropic_ot.sinkhorn import Route, _solve, sinkhorn
+from otlab.couplings.entropic_ot.engine.solve import Route, program
+from otlab.couplings.entropic_ot.sinkhorn import sinkhorn
 
 n, m, d = 640, 512, 8
 key_x, key_y = jax.random.split(jax.random.key(0))
@@ -34,8 +35,8 @@ a, b, g = devices.shard_rows(jnp.full(n, 1 / n), mesh), jnp.full(m, 1 / m), jnp.
 programs = {}
 for method, block in (("kernel", None), ("stream", 32)):
     how = Route("dot", block, method, True, 8)
-    programs[method] = _solve.lower(rows, copy, a, b, g, epsilon, jnp.float32(1e-5), jnp.int32(9),
-                                    how).compile().as_text()
+    programs[method] = program.lower(rows, copy, a, b, g, epsilon, jnp.float32(1e-5), jnp.int32(9),
+                                      how).compile().as_text()
 blocks = dict(epsilon=epsilon, cost="dot", block=24, tol=1e-5)  # 24 divides neither 80 nor 512
 one, many = sinkhorn(x, y, **blocks), sinkhorn(rows, copy, **blocks)
 gap = max(abs(float(one.sharpness() - many.sharpness())),

@@ -1,8 +1,6 @@
 """Entropic optimal transport between two point clouds, in the log domain."""
 
 from collections.abc import Callable
-from functools import partial
-from typing import NamedTuple
 
 import equinox as eqx
 import jax
@@ -14,15 +12,12 @@ from jaxtyping import Array, Float, Int
 
 from otlab.core.blocks import over_rows
 from otlab.core.costs import resolve_cost
-from otlab.core.inputs import clouds, simplex
+from otlab.core.inputs import clouds
 from otlab.core.status import REMEDY, Status
-from otlab.couplings.entropic_ot.engine import inputs, iterate, sampling, sharpness
-from otlab.couplings.entropic_ot.engine.begin import begin
-from otlab.couplings.entropic_ot.engine.tiles import outer, reducer
-
-# Float32 moves a marginal by at most this many eps * max|C| / epsilon: the largest of 864
-# comparisons with float64 (d = 1 to 128, shifts to 30, both costs) was 0.47.
-ROUNDING = 0.5
+from otlab.couplings.entropic_ot.engine import inputs, sampling, sharpness
+from otlab.couplings.entropic_ot.engine.host.shapes import of_any_size
+from otlab.couplings.entropic_ot.engine.solve import Route, solved
+from otlab.couplings.entropic_ot.engine.tables import outer, reducer
 
 
 class SinkhornResult(eqx.Module):
@@ -50,17 +45,20 @@ class SinkhornResult(eqx.Module):
     method: str = eqx.field(static=True)
     shards: int = eqx.field(static=True, default=1)  # devices that hold the rows of x
 
+    @of_any_size("n", "m")
     @jax.jit
     def plan(self) -> Float[Array, "n m"]:
         """Materialise the coupling, shape (n, m); it sums to one."""
         C = resolve_cost(self.cost)(self.x, self.y)
         return self.a[:, None] * self.b * jnp.exp(self._exponents(C, self.f, self.a))
 
+    @of_any_size()
     @jax.jit
     def transport_cost(self) -> Float[Array, ""]:
         """<P, C>, in units of the cost."""
         return jnp.sum(self._rows(lambda C, z: jnp.sum(self.b * jnp.exp(z) * C, axis=1)) * self.a)
 
+    @of_any_size()
     @jax.jit
     def dual_value(self) -> Float[Array, ""]:
         """min <P, C> + epsilon KL(P | a b^T), from the potentials; differentiable.
@@ -190,21 +188,23 @@ def sinkhorn(
     Raises:
         ValueError: wrong shapes, empty clouds, NaN, bad weights, epsilon <= 0, and so on.
 
-    epsilon, tol and max_steps are traced: a new value compiles nothing. Differentiate
-    .dual_value(); a gradient through f or g raises.
+    Another epsilon, tol, max_steps, weights or start compiles nothing; on one CPU and outside of
+    `jit`, neither does another n, m or d near by, for the costs of `otlab.core.costs`.
+    Differentiate .dual_value(); a gradient through f or g raises.
 
     Source: Cuturi (2013), Algorithm 1, in log form, with Anderson acceleration.
     """
     x, y = clouds(x, y, "sinkhorn")
-    a = simplex("a", a, len(x), x.dtype, "sinkhorn")
-    b = simplex("b", b, len(y), x.dtype, "sinkhorn")
+    a = inputs.weights("a", a, x)
+    b = inputs.weights("b", b, y)
     inputs.check_cost(cost, x, y)
     epsilon, tol, max_steps = inputs.settings(epsilon, tol, max_steps, block, x.dtype)
-    g = inputs.start(init, len(y), x.dtype)
+    g = inputs.start(init, y)
     shards = inputs.row_shards(x)
     method, block = inputs.route(method, block, len(x) // shards, len(y))
     how = Route(cost, block, method, init is not None, shards)
-    f, g, error, steps, status, floor = _solve(x, y, a, b, g, epsilon, tol, max_steps, how)
+    f, g, error, steps, status, floor = solved(x, y, a, b, g, epsilon, tol, max_steps, how)
+    a, b, epsilon = jax.device_put((a, b, epsilon))  # NumPy's so far, where all is known
     return SinkhornResult(
         f, g, error, steps, status, epsilon, floor, x, y, a, b, cost, block, method, shards)
 
@@ -219,61 +219,3 @@ def warm_start(result: SinkhornResult, x_new, y_new):
     """
     x_new, y_new = clouds(x_new, y_new, "sinkhorn")
     return result.potential(x_new), result.target_potential(y_new)
-
-
-class Route(NamedTuple):
-    """How the solver runs: what jax compiles for, nothing that it traces."""
-
-    cost: str | Callable
-    block: int | None
-    method: str
-    warm: bool
-    shards: int
-
-
-@partial(jax.jit, static_argnums=8)
-@partial(jax.custom_vjp, nondiff_argnums=(8,))
-def _solve(x, y, a, b, g, epsilon, tol, max_steps, how):
-    cost, shards, kernel = how.cost, how.shards, how.method == "kernel"
-    large = len(x) * len(y) > inputs.SMALL * shards
-    block = inputs.STREAM if kernel and large else how.block
-    reduce = reducer(x, y, cost, block, shards)  # beside a kernel, C itself is never stored
-    largest = jnp.max(reduce(lambda C, _: jnp.max(jnp.abs(C), axis=1), x[:, 0], 1))
-    floor = ROUNDING * jnp.finfo(x.dtype).eps * largest / epsilon
-    if how.warm or how.method == "plain":
-        q = g / epsilon
-        p = -iterate.log_sums(reduce, epsilon)(jnp.zeros_like(a), g + epsilon * jnp.log(b), 1, True)
-    else:
-        p, q = begin(x, y, a, b, epsilon, cost, block, shards, reduce)
-    stop = jnp.maximum(tol, floor)
-    if kernel:
-        end = iterate.kernel(x, y, cost, a, b, epsilon, p, q, stop, max_steps, shards, reduce)
-    else:
-        rows = iterate.log_rows(reduce, a, b, epsilon)
-        accelerate = how.method != "plain"
-        end = iterate.log_domain(rows, p, q, a, stop, max_steps, accelerate=accelerate)
-    p, q = iterate.complete(reduce, a, b, epsilon, end.now.p, end.now.q)
-    f, g, error, steps = epsilon * p, epsilon * q, end.now.error, end.steps
-
-    code = partial(jnp.asarray, dtype=jnp.int32)
-    status = jnp.where(error <= tol, code(Status.CONVERGED), code(Status.MAX_STEPS))
-    status = jnp.where(jnp.isfinite(error), status, code(Status.NONFINITE))
-    status = jnp.where(floor > tol, code(Status.PRECISION), status)
-    status = jnp.where(jnp.isfinite(largest), status, code(Status.NONFINITE))
-    return f, g, error, steps, status, floor
-
-
-def _solve_forward(x, y, a, b, g, epsilon, tol, max_steps, how):
-    return _solve(x, y, a, b, g, epsilon, tol, max_steps, how), None
-
-
-def _solve_backward(how, _, cotangents):
-    raise ValueError(
-        "sinkhorn does not differentiate through its potentials: f, g, plan(), "
-        "transport_cost() and sharpness() have no gradient in the inputs. Differentiate "
-        "result.dual_value(), which is exact by the envelope theorem, or wrap the result in "
-        "jax.lax.stop_gradient."
-    )
-
-
-_solve.__wrapped__.defvjp(_solve_forward, _solve_backward)

@@ -37,7 +37,7 @@ from otlab.couplings.entropic_ot.engine.conjugate_gradients import (
     conjugate_gradients,
     default_tol,
 )
-from otlab.couplings.entropic_ot.engine.tiles import outer
+from otlab.couplings.entropic_ot.engine.tables import outer
 
 
 class Cotangents(eqx.Module):

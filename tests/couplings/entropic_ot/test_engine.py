@@ -14,8 +14,9 @@ from otlab.couplings.entropic_ot.engine import anderson
 from otlab.couplings.entropic_ot.engine.anderson import Point
 from otlab.couplings.entropic_ot.engine.begin import PART, begin
 from otlab.couplings.entropic_ot.engine.inputs import LARGEST, route
-from otlab.couplings.entropic_ot.engine.tiles import reducer
-from otlab.couplings.entropic_ot.sinkhorn import Route, _solve, sinkhorn
+from otlab.couplings.entropic_ot.engine.solve import Route, program
+from otlab.couplings.entropic_ot.engine.tables import Table
+from otlab.couplings.entropic_ot.sinkhorn import sinkhorn
 
 METHODS = ("kernel", "stream", "plain")
 
@@ -122,8 +123,7 @@ def test_invariant_a_start_from_a_part_is_near_the_end(key, cost):
     x, y = jax.random.normal(key_x, (n, 2)), 0.5 * jax.random.normal(key_y, (n, 2)) + 1
     epsilon = relative_epsilon(x, y, 0.04, cost=cost)
     a = jnp.full(n, 1 / n)
-    p, q = jax.jit(lambda x, y: begin(x, y, a, a, epsilon, cost, None, 1, reducer(x, y, cost, None))
-                   )(x, y)
+    p, q = jax.jit(lambda x, y: begin(Table(x, y, cost, None), a, a, epsilon))(x, y)
     r = sinkhorn(x, y, epsilon=epsilon, cost=cost, tol=1e-4).require_converged()
     gap = p * epsilon - r.f
     assert jnp.abs(gap - gap.mean()).mean() < 0.05 * jnp.std(r.f)
@@ -168,10 +168,10 @@ def test_invariant_memory_of_streaming_grows_with_n_not_its_square():
                               for shape in ((n, 4), (n,), ()))
         method, block = route("auto", None, n, n)
         assert method == "stream"
-        program = _solve.lower(cloud, cloud, column, column, column, one, one,
-                               jax.ShapeDtypeStruct((), jnp.int32),
-                               Route("dot", block, method, False, 1)).compile()
-        return program.memory_analysis().temp_size_in_bytes
+        compiled = program.lower(cloud, cloud, column, column, column, one, one,
+                                 jax.ShapeDtypeStruct((), jnp.int32),
+                                 Route("dot", block, method, False, 1)).compile()
+        return compiled.memory_analysis().temp_size_in_bytes
 
     small, large = temporary(40_000), temporary(80_000)
     assert small < 4 * 40_000 * 500 and 1.2 * small < large < 2.2 * small

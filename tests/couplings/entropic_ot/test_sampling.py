@@ -78,3 +78,12 @@ def test_invariant_works_inside_jit(result, key):
 def test_failure_block_is_named(result, key, block):
     with pytest.raises(ValueError, match="whole number of rows"):
         result.sample_pairs(key, block=block)
+
+
+def test_invariant_the_draw_does_not_depend_on_how_a_size_is_filled_up(key):
+    """A draw for 70 columns is the start of one for more; other kinds of keys draw as they can."""
+    x, y = jax.random.normal(key, (2, 70, 2))
+    r = sinkhorn(x, y, epsilon=1.0)
+    for kind in (jax.random.key(5), jax.random.PRNGKey(5), jax.random.key(5, impl="rbg")):
+        inside = jax.jit(lambda r, key: r.sample_pairs(key))(r, kind)  # as large as it is
+        np.testing.assert_array_equal(r.sample_pairs(kind), inside)

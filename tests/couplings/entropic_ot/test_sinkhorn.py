@@ -7,12 +7,14 @@ import jax.numpy as jnp
 import numpy as np
 import oracles
 import pytest
+from compilations import compilations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from otlab.core.costs import relative_epsilon, squared_distances
 from otlab.core.status import Status
-from otlab.couplings.entropic_ot.sinkhorn import ROUNDING, _solve, sinkhorn, warm_start
+from otlab.couplings.entropic_ot.engine.solve import ROUNDING
+from otlab.couplings.entropic_ot.sinkhorn import sinkhorn, warm_start
 
 TABLES = {"sqeuclidean": oracles.squared, "dot": oracles.dot}
 
@@ -260,15 +262,23 @@ def is_jaxpr(value):
     return hasattr(getattr(value, "jaxpr", value), "eqns")
 
 
-def test_invariant_new_settings_compile_nothing(clouds):
-    sinkhorn(*clouds, epsilon=0.5)
-    before = _solve._cache_size()
-    for epsilon in (0.1, 1, np.float64(2), jnp.float32(3)):
-        sinkhorn(*clouds, epsilon=epsilon, tol=epsilon * 1e-3, max_steps=int(10 * epsilon))
-    sinkhorn(*clouds, epsilon=0.5, a=np.full(48, 1 / 48))
-    assert _solve._cache_size() == before
-    sinkhorn(*clouds, epsilon=0.5, init=sinkhorn(*clouds, epsilon=1))
-    assert _solve._cache_size() == before + 1  # so the count can move
+@pytest.mark.parametrize("method", ["auto", "stream", "plain"])
+def test_invariant_new_settings_compile_nothing(clouds, method):
+    def solve(epsilon, **settings):
+        return sinkhorn(*clouds, epsilon=epsilon, method=method, **settings)
+
+    solve(0.5)
+    solve(1, init=solve(1))
+    one = jnp.float32(1)
+    with compilations() as seen:
+        for epsilon in (0.1, 3, np.float64(2), one):
+            solve(epsilon, tol=float(epsilon) * 1e-3, max_steps=int(10 * float(epsilon)))
+        solve(0.5, a=np.full(48, 1 / 48))
+        solve(0.5, init=solve(1))
+    assert not seen
+    with compilations() as seen:
+        sinkhorn(*clouds, epsilon=0.5, method=method, cost=lambda x, y: squared_distances(x, y))
+    assert seen  # so the count can move
 
 
 def test_invariant_jit_vmap_and_map_agree(clouds):

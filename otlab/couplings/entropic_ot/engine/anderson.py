@@ -14,9 +14,16 @@ Source: Anderson (1965); Walker and Ni (2011), the unconstrained form with diffe
 
 from typing import NamedTuple
 
-import jax.numpy as jnp
-from jax import lax
+import numpy as np
 from jaxtyping import Array, Float, Int
+
+from otlab.couplings.entropic_ot.engine.host.numbers import (
+    choose,
+    linear_solve,
+    matmul,
+    module_of,
+    with_row,
+)
 
 MEMORY = 6  # past moves combined: 4 needs up to a third more sweeps, 10 and 20 as many
 WORSE = 3.0  # a move that multiplies the least error by more than this is taken back
@@ -57,57 +64,54 @@ class State(NamedTuple):
 
 def start(point: Point, *, steps: int = 1) -> State:
     """The state before the first move, after `steps` sweeps: one to evaluate `point`."""
-    empty = jnp.zeros((MEMORY, *point.p.shape), point.p.dtype)
-    zero = jnp.zeros((), jnp.int32)
-    one = jnp.ones((), point.p.dtype)
+    xp = module_of(point.p)
+    empty = xp.zeros((MEMORY, *point.p.shape), point.p.dtype)
+    zero = xp.zeros((), np.int32)
+    one = xp.ones((), point.p.dtype)
     return State(point, point, point.error, empty, empty, zero, zero, one, zero + steps)
 
 
 def step(state: State, rows, a, *, accelerate: bool = True) -> State:
     """One move and one evaluation: rows(p, q) gives the Point at p, q being a guess."""
-    now, best = state.now, state.best
+    now, best, xp = state.now, state.best, module_of(state.now.p)
     if not accelerate:
         new = rows(now.p + now.r, now.q)
         return state._replace(now=new, best=new, least=new.error, steps=state.steps + 1)
-    far, move = state.stretch > 1, _combined(state, a)
-    uphill = jnp.sum(a * move * now.r) >= UPHILL * jnp.sum(a * now.r**2)
+    far, move, weighted = state.stretch > 1, _combined(state, a), a * now.r
+    uphill = matmul(weighted, move) >= UPHILL * matmul(weighted, now.r)
     along = far | (state.hold > 0) | ~uphill
-    new = rows(now.p + jnp.where(along, state.stretch * now.r, move), now.q)
+    new = rows(now.p + choose(along, state.stretch * now.r, move), now.q)
     fell = ~(new.error <= WORSE * best.error)
-    flat = jnp.sum(a * (new.r - now.r) ** 2) <= FLAT**2 * jnp.sum(a * new.r**2)
-    stretch = jnp.where(flat, 2 * state.stretch, 1)
+    moved, changed = new.p - now.p, new.r - now.r
+    flat = matmul(a * changed, changed) <= FLAT**2 * matmul(a * new.r, new.r)
+    stretch = choose(flat, 2 * state.stretch, xp.ones_like(state.stretch))
     at = state.steps % MEMORY
-    moves = lax.dynamic_update_index_in_dim(state.moves, new.p - now.p, at, 0)
-    changes = lax.dynamic_update_index_in_dim(state.changes, new.r - now.r, at, 0)
-    falls = state.falls + fell.astype(jnp.int32)
-    hold = jnp.where(fell & ~far, HOLD + falls // 4, jnp.maximum(state.hold - 1, 0))
+    moves, changes = with_row(state.moves, moved, at), with_row(state.changes, changed, at)
+    falls = state.falls + fell.astype(np.int32)
+    hold = choose(fell & ~far, HOLD + falls // 4, xp.maximum(state.hold - 1, 0))
+    nothing = xp.zeros_like(moves)
     return State(
-        now=pick(fell, best, new),
-        best=pick(new.error <= (1 + LEVEL) * state.least, new, best),
-        least=jnp.minimum(new.error, state.least),
-        moves=jnp.where(fell, 0, moves),
-        changes=jnp.where(fell, 0, changes),
-        hold=hold.astype(jnp.int32),
+        now=choose(fell, best, new),
+        best=choose(new.error <= (1 + LEVEL) * state.least, new, best),
+        least=xp.minimum(new.error, state.least),
+        moves=choose(fell, nothing, moves),
+        changes=choose(fell, nothing, changes),
+        hold=hold.astype(np.int32),
         falls=falls,
-        stretch=jnp.where(fell, jnp.maximum(state.stretch / 4, 1), stretch),
+        stretch=choose(fell, xp.maximum(state.stretch / 4, 1), stretch),
         steps=state.steps + 1,
     )
 
 
 def _combined(state, a):
     """The move whose linearised residual is least, from the last MEMORY differences."""
-    r, changes = state.now.r, state.changes
+    r, changes, xp = state.now.r, state.changes, module_of(state.now.r)
     weighted = changes * a
-    gram = jnp.matmul(weighted, changes.T, precision="highest")  # (memory, memory)
-    ridge = RIDGE * jnp.trace(gram) / MEMORY + jnp.finfo(r.dtype).tiny
-    right = jnp.matmul(weighted, r, precision="highest")
-    combine = jnp.linalg.solve(gram + ridge * jnp.eye(MEMORY, dtype=r.dtype), right)
-    return r - jnp.matmul(combine, state.moves + changes, precision="highest")
-
-
-def pick(condition, first: Point, second: Point) -> Point:
-    """`first` where the condition holds, else `second`."""
-    return Point(*(jnp.where(condition, i, j) for i, j in zip(first, second, strict=True)))
+    gram = matmul(weighted, changes.T)  # (memory, memory)
+    ridge = RIDGE * xp.trace(gram) / MEMORY + np.finfo(r.dtype).tiny
+    right = matmul(weighted, r)
+    combine = linear_solve(gram + ridge * xp.eye(MEMORY, dtype=r.dtype), right)
+    return r - matmul(combine, state.moves + changes)
 
 
 def shift(state: State, p, q) -> State:

@@ -7,12 +7,10 @@ a few sweeps at each smaller epsilon sharpen it.
 Source: annealing as in Schmitzer (2019); potentials of a sample, Pooladian and Niles-Weed (2021).
 """
 
-import jax.numpy as jnp
-from jax import lax
-from jax.nn import logsumexp
+import numpy as np
 
+from otlab.couplings.entropic_ot.engine.host.numbers import cond, module_of, on_host
 from otlab.couplings.entropic_ot.engine.iterate import anneal, log_domain, log_rows
-from otlab.couplings.entropic_ot.engine.tiles import outer, reducer
 
 PART = 512  # points of a cloud that are solved first, at most,
 SHARE = 4  # and one point in so many
@@ -22,55 +20,40 @@ ROUGH = 2e-2  # to this row error: the other points bring an error of their own
 PATIENCE = 60  # sweeps at most
 
 
-def begin(x, y, a, b, epsilon, cost, block, shards, reduce):
-    """Scaled potentials (p, q) for all points of x (n, d) and y (m, d)."""
-    if max(len(x), len(y)) <= PART // 2:
-        zeros = jnp.zeros_like(a), jnp.zeros_like(b)
-        f, g = anneal(reduce, a, b, epsilon, *zeros, _spread(reduce, x))
+def begin(table, a, b, epsilon):
+    """Scaled potentials (p, q) for all rows (n,) and columns (m,) of a table."""
+    xp = module_of(a)
+    if max(table.shape) <= PART // 2:
+        f, g = anneal(table, a, b, epsilon, xp.zeros_like(a), xp.zeros_like(b), table.spread())
         return f / epsilon, g / epsilon
-    x_part, a_part = _part(x, a)
-    y_part, b_part = _part(y, b)
-    part = reducer(x_part, y_part, cost, None)
-    spread = _spread(part, x_part)
-    coarse = jnp.maximum(epsilon, COARSE * spread)
-    zeros = jnp.zeros_like(a_part), jnp.zeros_like(b_part)
-    f, g = anneal(part, a_part, b_part, coarse, *zeros, spread)
-    rows = log_rows(part, a_part, b_part, coarse)
-    found = log_domain(rows, f / coarse, g / coarse, a_part, jnp.asarray(ROUGH, x.dtype),
-                       PATIENCE).now
-    f = -coarse * _transform(x, y_part, found.q + jnp.log(b_part), coarse, cost, block, shards, 1)
-    g = -coarse * _transform(x_part, y, found.p + jnp.log(a_part), coarse, cost, block, 1, 0)
-    f, g = lax.cond(NEAR * epsilon < coarse,
-                    lambda: anneal(reduce, a, b, epsilon, f, g, coarse), lambda: (f, g))
+    rows, columns = map(_part, table.shape)
+    a_part, b_part = _weights(a, rows), _weights(b, columns)
+    part = table.part(rows, columns)
+    spread = part.spread()
+    coarse = xp.maximum(epsilon, COARSE * spread)
+    f, g = anneal(part, a_part, b_part, coarse, xp.zeros_like(a_part), xp.zeros_like(b_part),
+                  spread)
+    found = log_domain(log_rows(part, a_part, b_part, coarse), f / coarse, g / coarse, a_part,
+                       a.dtype.type(ROUGH), PATIENCE).now
+    to_rows, to_columns = table.part(None, columns), table.part(rows, None)
+    g_part, f_part = coarse * (found.q + xp.log(b_part)), coarse * (found.p + xp.log(a_part))
+    safe = not on_host(a)  # the sums rarely need it here, and a program would hold both ways
+    f = -coarse * to_rows.sums(xp.zeros_like(a), g_part, coarse, 1, safe)
+    g = -coarse * to_columns.sums(xp.zeros_like(b), f_part, coarse, 0, safe)
+    f, g = cond(NEAR * epsilon < coarse,
+                lambda f, g: anneal(table, a, b, epsilon, f, g, coarse), lambda f, g: (f, g), f, g)
     return f / epsilon, g / epsilon
 
 
-def _transform(x, y, scaled, epsilon, cost, block, shards, axis):
-    """log sum exp(scaled - C / epsilon) along axis: a soft c-transform."""
-    def transform(C, zeros):
-        return logsumexp(outer(zeros, scaled, axis) - C / epsilon, axis=axis)
-
-    kept = x if axis else y
-    return reducer(x, y, cost, block, shards)(transform, jnp.zeros(len(kept), x.dtype), axis)
+def _part(n):
+    """Numbers of a few points, evenly spread in the order of a cloud."""
+    few = min(n, PART, max(n // SHARE, PART // 2))
+    return np.arange(few) * n // few
 
 
-def _part(x, a):
-    """A few points, evenly spread in the order of the cloud, with their weights."""
-    n = len(x)
-    few = min(PART, max(n // SHARE, PART // 2))
-    if n <= few:
-        return x, a
-    rows = jnp.arange(few) * n // few
-    a = a[rows]
-    total = jnp.sum(a)
-    equal = jnp.full_like(a, 1 / few)
-    return x[rows], jnp.where(total > 0, a / jnp.where(total > 0, total, 1), equal)
-
-
-def _spread(reduce, x):
-    """Standard deviation of the table."""
-    def rows(fn):
-        return jnp.mean(reduce(lambda C, _: jnp.mean(fn(C), axis=1), x[:, 0], 1))
-
-    mean = rows(lambda C: C)
-    return jnp.sqrt(rows(lambda C: (C - mean) ** 2))
+def _weights(a, rows):
+    """Weights of the chosen points, equal where all of these weigh nothing."""
+    xp, a = module_of(a), a[rows]
+    total = xp.sum(a)
+    equal = xp.full_like(a, 1 / len(rows))
+    return xp.where(total > 0, a / xp.where(total > 0, total, 1), equal)

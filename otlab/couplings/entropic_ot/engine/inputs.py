@@ -12,7 +12,7 @@ import numpy as np
 from jax.sharding import NamedSharding
 
 from otlab.core.costs import resolve_cost
-from otlab.core.inputs import known, whole
+from otlab.core.inputs import known, simplex, whole
 
 METHODS = ("auto", "kernel", "stream", "plain")
 LARGEST = 1 << 29  # entries of a stored kernel: 2 GiB in float32
@@ -21,8 +21,26 @@ STREAM = 256  # rows of C at a time beside a kernel: recomputing them beats read
 SMALL = 1 << 18  # entries below which C is kept
 
 
+def on_this_cpu(*arrays) -> bool:
+    """Whether this runs now, under no trace, and all arrays lie on one CPU, or nowhere yet."""
+    if jax.default_backend() != "cpu" or not known(*arrays, jnp.zeros(())):
+        return False
+    devices = {d for v in arrays if isinstance(v, jax.Array) for d in v.devices()}
+    return len(devices) < 2 and all(device.platform == "cpu" for device in devices)
+
+
+def weights(name, values, x):
+    """Weights (n,) of the points x (n, d) that sum to one, equal when None."""
+    if values is None and known(x):
+        return np.full(len(x), 1 / len(x), x.dtype)
+    return simplex(name, values, len(x), x.dtype, "sinkhorn")
+
+
 def check_cost(cost, x, y):
     """Refuse an unknown name, and a function that does not return an (n, m) array."""
+    resolve_cost(cost)
+    if isinstance(cost, str):
+        return
     shape = jax.eval_shape(resolve_cost(cost), x, y)
     if not hasattr(shape, "shape") or shape.shape != (len(x), len(y)) or shape.dtype != x.dtype:
         raise ValueError(
@@ -60,16 +78,23 @@ def settings(epsilon, tol, max_steps, block, dtype):
             "sinkhorn wants block to be None (store the cost) or a whole number of rows >= 1; "
             f"got {block!r}."
         )
-    epsilon = jnp.asarray(epsilon).astype(dtype)
-    return epsilon, jnp.asarray(tol).astype(dtype), jnp.asarray(max_steps).astype(jnp.int32)
+    return number(epsilon, dtype), number(tol, dtype), number(max_steps, np.int32)
 
 
-def start(init, m, dtype):
+def number(value, dtype):
+    """A scalar of that type, NumPy's where the value is known: nothing is compiled for it."""
+    if known(value):
+        return np.asarray(value, dtype)
+    return jnp.asarray(value).astype(dtype)
+
+
+def start(init, y):
     """The target potential g (m,) to start from: zeros, or that of init."""
+    m, dtype = len(y), y.dtype
     if init is None:
-        return jnp.zeros(m, dtype)
+        return np.zeros(m, dtype)
     g = init.g if hasattr(init, "g") else init[1] if isinstance(init, (tuple, list)) else init
-    g = jnp.asarray(g).astype(dtype)
+    g = np.asarray(g, dtype) if known(g) else jnp.asarray(g).astype(dtype)
     if g.shape != (m,):
         raise ValueError(
             f"sinkhorn wants init to be a SinkhornResult, a pair (f, g) or g alone, with g of "

@@ -10,6 +10,7 @@ from otlab.core.blocks import over_rows
 from otlab.core.costs import resolve_cost
 from otlab.core.inputs import whole
 from otlab.core.linalg import row_argmax
+from otlab.couplings.entropic_ot.engine.host import shapes
 
 TILE = 1 << 20  # entries of the plan held at a time when no block is given
 COARSE = 1 << 15  # columns up to which float32 Gumbel noise of 23 bits has no visible ties
@@ -25,21 +26,29 @@ def sample_pairs(result, key, *, block=None):
 
     Source: arXiv 2506.05526; Gumbel-max trick.
     """
-    n, m = len(result.x), len(result.y)
+    m = len(result.y)
     if block is not None and not whole(block):
         raise ValueError(
             f"sample_pairs wants block to be None or a whole number of rows >= 1; got {block!r}."
         )
-    block = result.block or max(1, TILE // m) if block is None else int(block)
-    return _sample_pairs(result, key, min(block, n))
-
-
-@partial(jax.jit, static_argnums=2)
-def _sample_pairs(result, key, block):
-    logits = jnp.log(result.b) + result.g / result.epsilon  # (m,)
-    m = len(logits)
-    cost = resolve_cost(result.cost)
     mode = "low" if m <= COARSE else "high"
+    draw = partial(_sample_pairs, block=result.block if block is None else int(block), mode=mode)
+    if mode == "low" and _by_column(key):
+        draw = shapes.at_class(draw, "n")
+    return draw(result, key)
+
+
+def _by_column(key) -> bool:
+    """Whether the noise of a column does not depend on how many columns there are."""
+    return (jax.config.jax_threefry_partitionable
+            and str(jax.random.key_impl(key)) == "threefry2x32")
+
+
+@partial(jax.jit, static_argnames=("block", "mode"))
+def _sample_pairs(result, key, block, mode):
+    logits = jnp.log(result.b) + result.g / result.epsilon  # (m,)
+    n, m = len(result.x), len(logits)
+    cost = resolve_cost(result.cost)
 
     def gumbel(i):
         key_row = jax.random.fold_in(key, i)
@@ -49,4 +58,4 @@ def _sample_pairs(result, key, block):
         z = logits - cost(x, result.y) / result.epsilon + jax.vmap(gumbel)(i)
         return row_argmax(lax.optimization_barrier(z))[1]  # the noise is drawn once
 
-    return over_rows(rows, block, result.x, jnp.arange(len(result.x)))
+    return over_rows(rows, block or max(1, TILE // m), result.x, jnp.arange(n))

@@ -4,7 +4,10 @@ import jax
 import jax.numpy as jnp
 from jax.scipy.special import entr
 
+from otlab.couplings.entropic_ot.engine.host.shapes import of_any_size
 
+
+@of_any_size()
 @jax.jit
 def entropy(result):
     """H(P) = -sum P log P of a `SinkhornResult`, in nats, without the (n, m) plan.
@@ -22,6 +25,7 @@ def entropy(result):
     return jnp.sum(mass * entr(a)) - jnp.sum(a * logs)
 
 
+@of_any_size()
 @jax.jit
 def sharpness(result):
     """Renormalised entropy 2 H(P) / (H(a) + H(b)) - 1, in [0, 1].

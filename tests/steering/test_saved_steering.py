@@ -9,12 +9,13 @@ import pytest
 import torch
 
 from otlab.core.data.texts import CONCEPTS, bags
+from otlab.lab.execution.fingerprint import RECORD
 from otlab.steering import activation_transport as act
 from otlab.steering.maps import Maps, steer
 from otlab.steering.side_by_side import turn_rows
 
 SAVED = Path(__file__).resolve().parents[2] / "notebooks" / "results" / "activation_transport"
-ARMS = sorted(SAVED.glob("*.json"))
+ARMS = sorted(set(SAVED.glob("*.json")) - {SAVED / RECORD})
 
 
 def read(path):

@@ -39,7 +39,7 @@ def over_rows(function, block: int | None, *rows, shards: int = 1):
         y = (y if shards == 1 else jnp.moveaxis(y, 0, 1)).reshape(shards, -1, *y.shape[3:])
         return y[:, :n].reshape(shards * n, *y.shape[2:])
 
-    results = jax.lax.map(lambda block: function(*block), jax.tree.map(cut, rows))
+    results = jax.lax.map(lambda part: function(*part), jax.tree.map(cut, rows))
     return jax.tree.map(joined, results)
 
 

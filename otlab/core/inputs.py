@@ -158,6 +158,8 @@ def simplex(name: str, values, size: int, dtype, who: str):
             f"{who} wants weights that sum to 1; {name} sums to {host.sum():.6g}. "
             f"Pass {name} / {name}.sum()."
         )
+    if isinstance(values, jax.Array) and len(values.devices()) > 1:
+        return values / values.sum()  # laid out as it was
     return to_jax(host / host.sum(), dtype)
 
 

@@ -8,6 +8,7 @@ for the process; `otlab.core.inputs` does. A reader of the methods never needs i
 Source: Salmon et al. (2011), Parallel random numbers: as easy as 1, 2, 3.
 """
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -33,6 +34,13 @@ def threefry(key_1, key_2, x_1, x_2):
     if x_1.size <= SMALL:
         return tuple(lax.optimization_barrier(jnp.stack([x_1, x_2])))
     return x_1, x_2
+
+
+def by_place(key) -> bool:
+    """Whether a number drawn from this key depends on its place alone, not on their count."""
+    typed = jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
+    kind = jax.random.key_impl(key) if typed else jax.config.jax_default_prng_impl
+    return jax.config.jax_threefry_partitionable and str(kind) == "threefry2x32"
 
 
 mlir.register_lowering(threefry2x32_p, mlir.lower_fun(threefry, multiple_results=True),

@@ -2,7 +2,8 @@
 
 A fresh process for each cell and library, no compilation cache; the import is told apart. Each
 cell is run OTLAB_BENCH_REPEATS times (default 3), libraries in turn, and the least counts, since
-a busy machine only adds. Nothing asserts a time.
+a busy machine only adds. Nothing asserts a time. Each stops in its own way: the error of the
+marginals, recomputed in float64, stands beside.
 
 Report: _build/reports/bench_first.json, see report.py.
 """
@@ -52,4 +53,4 @@ def test_first_answer(n, d):
     for name, row in found.items():
         print(f"  {name:10s} {row}")
     report.add("first", f"n={n} d={d}", {"n": n, "d": d, "processor seconds": found})
-    assert found["otlab"]["next size"] < found["otlab"]["first"]
+    assert found["otlab"]["error"] <= 2e-3

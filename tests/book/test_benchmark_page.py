@@ -69,7 +69,8 @@ def test_flows_tell_gains_losses_and_peers_that_pair_nothing(tmp_path):
 
 
 def test_first_answers_are_told_beside_ott(tmp_path):
-    ours, theirs = ({"import": 0.2, "first": first, "next size": 0.01, "steady": 0.004}
+    ours, theirs = ({"import": 0.2, "first": first, "next size": 0.01, "steady": 0.004,
+                     "error": 5e-4}
                     for first in (0.1, 0.8))
     row = {"n": 2048, "d": 2, "processor seconds": {
         "otlab": ours | {"asked": {"plan": 0.25, "dual_value": 0.125}}, "OTT-JAX": theirs}}

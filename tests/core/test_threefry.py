@@ -46,6 +46,16 @@ def test_invariant_a_draw_has_no_loop():
     assert " while(" not in draw.compile().as_text()
 
 
+@pytest.mark.parametrize("key, right", [
+    (jax.random.key(0), True), (jax.random.PRNGKey(0), True),
+    (jax.random.key(0, impl="rbg"), False)])
+def test_oracle_numbers_that_depend_on_their_place_alone(key, right):
+    assert threefry.by_place(key) is right
+    if right:
+        np.testing.assert_array_equal(jax.random.normal(key, (5,)),
+                                      jax.random.normal(key, (50,))[:5])
+
+
 def test_invariant_no_number_is_drawn_for_an_empty_shape():
     assert jax.random.normal(jax.random.key(0), (0, 3)).shape == (0, 3)
     np.testing.assert_array_equal(jax.random.split(jax.random.key(0), 0).shape, (0,))

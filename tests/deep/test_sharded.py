@@ -17,6 +17,7 @@ SOURCE = """
 import json, jax, jax.numpy as jnp
 from otlab.core import devices
 from otlab.core.costs import relative_epsilon
+from otlab.core.inputs import simplex
 from otlab.couplings.entropic_ot.engine.solve import Route, program
 from otlab.couplings.entropic_ot.sinkhorn import sinkhorn
 
@@ -42,13 +43,19 @@ one, many = sinkhorn(x, y, **blocks), sinkhorn(rows, copy, **blocks)
 gap = max(abs(float(one.sharpness() - many.sharpness())),
           abs(float(one.dual_value() - many.dual_value())))
 pairs = bool((one.sample_pairs(key_x) == many.sample_pairs(key_x)).mean() > 0.99)
-print(json.dumps({"runs": out, "programs": programs, "of the plan": gap, "pairs": pairs}))
+weights = simplex("a", a, n, x.dtype, "sinkhorn")
+print(json.dumps({"runs": out, "programs": programs, "of the plan": gap, "pairs": pairs,
+                  "laid out": weights.sharding == a.sharding}))
 """
 
 
 @pytest.fixture(scope="module")
 def sharded():
     return json.loads(devices.on_virtual_devices(SOURCE, count=8))
+
+
+def test_invariant_weights_stay_where_they_lie(sharded):
+    assert sharded["laid out"]
 
 
 @pytest.mark.parametrize("method", ["kernel", "stream", "plain"])

@@ -34,12 +34,14 @@ READY = pytest.StashKey()
 
 
 def pytest_addoption(parser):
+    """The option --keep-executed DIR."""
     parser.getgroup("nbval").addoption(
         "--keep-executed", metavar="DIR",
         help="keep each executed notebook, with its result.json, in a folder of DIR")
 
 
 def pytest_configure(config):
+    """Listen to the cells when there is a folder to keep them in."""
     if config.getoption("keep_executed"):
         config.pluginmanager.register(Keeper(config.rootpath,
                                              Path(config.getoption("keep_executed"))),
@@ -58,6 +60,7 @@ def pytest_sessionstart(session):
 
 
 def pytest_unconfigure(config):
+    """End the warm process."""
     if READY in config.stash:
         os.environ.pop(ready.VARIABLE, None)
         config.stash[READY].close()

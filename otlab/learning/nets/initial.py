@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Array
 
 from otlab.core.inputs import known
+from otlab.core.threefry import by_place
 
 LENGTHS = tuple(16**k for k in range(1, 7))  # numbers in a draw
 KEYS = 32
@@ -81,8 +82,4 @@ def _beginning(draw, key, shape):
 
 def _counts(key) -> bool:
     """Whether the key can be looked at and its numbers depend on their place alone."""
-    if not known(key) or jnp.shape(key) not in ((), (2,)):
-        return False
-    typed = jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
-    kind = str(jax.random.key_impl(key)) if typed else jax.config.jax_default_prng_impl
-    return jax.config.jax_threefry_partitionable and kind in ("threefry2x32", "fry")
+    return known(key) and jnp.shape(key) in ((), (2,)) and by_place(key)

@@ -10,6 +10,7 @@ from otlab.core.blocks import over_rows
 from otlab.core.costs import resolve_cost
 from otlab.core.inputs import whole
 from otlab.core.linalg import row_argmax
+from otlab.core.threefry import by_place
 from otlab.couplings.entropic_ot.engine.host import shapes
 
 TILE = 1 << 20  # entries of the plan held at a time when no block is given
@@ -33,15 +34,9 @@ def sample_pairs(result, key, *, block=None):
         )
     mode = "low" if m <= COARSE else "high"
     draw = partial(_sample_pairs, block=result.block if block is None else int(block), mode=mode)
-    if mode == "low" and _by_column(key):
+    if mode == "low" and by_place(key):  # columns that are filled in change no other's noise
         draw = shapes.at_class(draw, "n")
     return draw(result, key)
-
-
-def _by_column(key) -> bool:
-    """Whether the noise of a column does not depend on how many columns there are."""
-    return (jax.config.jax_threefry_partitionable
-            and str(jax.random.key_impl(key)) == "threefry2x32")
 
 
 @partial(jax.jit, static_argnames=("block", "mode"))

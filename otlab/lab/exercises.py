@@ -40,7 +40,7 @@ def attempt(check: Callable, yours, *arguments, **settings) -> Box:
     """End the cell that the reader writes in with this: their answer's check, in one box.
 
     Args:
-        check: a check of `otlab.lab`, called as check(yours, *arguments, **settings).
+        check: a check of `otlab.lab`, called as ``check(yours, *arguments, **settings)``.
         yours: the reader's function, or a value that it returned. A function that holds only
             its docstring and ``...``, or None for a value, is not written yet.
 

@@ -25,8 +25,9 @@ def train(key, model, source, *, objective, steps: int, batch: int, rate, decay=
     """Train as `fit.fit` does, in compiled pieces of `every` steps; the weights are the same.
 
     Args:
-        key, model, source, objective, steps, batch, rate, decay, epsilon, betas, groups, schedule,
-            ema, block: as in `fit.fit`; with a mesh its devices share each block.
+        key, model, source, objective, steps, batch: as in `fit.fit`.
+        rate, decay, epsilon, betas, groups, schedule, ema: as there.
+        block: as there; with a mesh its devices share each block.
         folder: None, or where the run keeps its last two checkpoints, one after each piece. A
             run that was cut off goes on from the newest whole one, and so loses at most one
             piece; a finished one is read back. One process at a time: a second is refused.
